@@ -1,0 +1,67 @@
+# Compiler flags and the three functions with which every target is made.
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+find_program(MOLD_PROGRAM mold)
+
+add_library(mose_flags INTERFACE)
+target_compile_features(mose_flags INTERFACE cxx_std_20)
+target_compile_options(mose_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wno-unused-parameter -Wno-missing-field-initializers -fdiagnostics-color=auto>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${MOSE_WERROR}>>:-Werror>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC 12 reports false positives of these in its own library at -O2.
+  target_compile_options(mose_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict
+    -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds -Wno-dangling-pointer>)
+endif()
+if(MOLD_PROGRAM AND CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+  target_link_options(mose_flags INTERFACE -fuse-ld=mold)
+endif()
+if(MOSE_SANITIZE)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
+# mose_library(<folder> [SOURCES a.cpp ...] [PUBLIC targets ...] [PRIVATE targets ...])
+# makes the target mose_<folder> (alias mose::<folder>) from src/<folder>/.
+function(mose_library folder)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  set(target mose_${folder})
+  add_library(${target} STATIC ${ARG_SOURCES})
+  add_library(mose::${folder} ALIAS ${target})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${folder})
+  target_include_directories(${target}
+    PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(${target} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE} $<BUILD_INTERFACE:mose_flags>)
+  if(folder IN_LIST MOSE_LIBTORCH_FOLDERS)
+    target_link_libraries(${target} PUBLIC LibTorch::LibTorch)
+    target_precompile_headers(${target} REUSE_FROM mose_torch_pch)
+  endif()
+endfunction()
+
+# mose_test(<folder> SOURCES a_test.cpp ... [LINK targets ...]) makes test_<folder>, one CTest entry a test case.
+function(mose_test folder)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  set(target test_${folder})
+  add_executable(${target} ${ARG_SOURCES})
+  target_link_libraries(${target} PRIVATE mose::${folder} ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main mose_flags)
+  target_compile_definitions(${target} PRIVATE MOSE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+    MOSE_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  if(folder IN_LIST MOSE_LIBTORCH_FOLDERS)
+    target_precompile_headers(${target} REUSE_FROM mose_torch_pch)
+  endif()
+  add_test(NAME unit.${folder} COMMAND ${target} --gtest_brief=1)
+  set_tests_properties(unit.${folder} PROPERTIES TIMEOUT 600)
+endfunction()
+
+# mose_program(<name> SOURCES a.cpp ... LINK targets ...) makes bin/<name>.
+function(mose_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} mose_flags)
+  install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endfunction()
