@@ -1,0 +1,27 @@
+// A batch as the model takes it: one packed stream of tokens, its images, and everything the losses need.
+#pragma once
+
+#include <torch/types.h>
+
+#include <string>
+#include <vector>
+
+#include "mose/moe/routing.h"
+#include "mose/nn/sequence_plan.h"
+
+namespace mose::data {
+
+struct Batch {
+  torch::Tensor tokens_T;     // int64; an image occupies as many rows of the image token as it has patches
+  nn::SequencePlan plan;
+  torch::Tensor pixels_BCHW;  // float32, normalised; images in the order of their placeholders; may be undefined
+  torch::Tensor targets_T;    // int64: the token that row t must predict, -100 where nothing is supervised
+  torch::Tensor segments_T;   // int64: stage of the *target* token (0 describe, ...), -1 outside any segment
+  moe::RouterLabels labels;   // of the row's own token
+  torch::Tensor region_BPC;   // float32 0/1: category c covers patch p of image b; undefined without region targets
+  std::vector<std::string> ids;  // the samples' ids
+  int64_t samples = 0;
+  int64_t supervised = 0;     // rows with a target
+};
+
+}  // namespace mose::data

@@ -1,0 +1,47 @@
+// safetensors files: written atomically, read through a memory map, every header field checked.
+#pragma once
+
+#include <torch/types.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace mose::io {
+
+using TensorMap = std::map<std::string, torch::Tensor>;
+
+// Writes one file; tensors are made contiguous and moved to the CPU one by one.
+void save_safetensors(const std::filesystem::path& file, const TensorMap& tensors,
+                      const std::map<std::string, std::string>& metadata = {});
+
+// A directory's weights: model.safetensors, or shards with model.safetensors.index.json when they
+// are larger than shard_bytes.
+void save_sharded(const std::filesystem::path& dir, const TensorMap& tensors,
+                  int64_t shard_bytes = int64_t{4} << 30);
+
+// A mapped file or directory of files. Tensors are views of the map: copy before changing them.
+// DataError names the file, the tensor, and what is wrong: a truncated file, an offset outside it,
+// overlapping or mis-sized data, an unknown type, a shard outside the directory.
+class StateDict {
+ public:
+  static StateDict open(const std::filesystem::path& file_or_dir);
+
+  std::vector<std::string> names() const;  // sorted
+  bool has(const std::string& name) const;
+  torch::Tensor get(const std::string& name) const;  // DataError names the nearest known name
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+ private:
+  struct Mapping;
+  std::vector<std::shared_ptr<Mapping>> mappings_;
+  TensorMap tensors_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// SHA-256 over names, types, shapes and bytes in the order of names.
+std::string hash_tensors(const TensorMap& tensors);
+
+}  // namespace mose::io

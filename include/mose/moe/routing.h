@@ -1,0 +1,28 @@
+// What a router decides, and the labels it is taught with.
+#pragma once
+
+#include <torch/types.h>
+
+#include <optional>
+
+namespace mose::moe {
+
+// Soft labels of the rows; a row with weight 0 carries no router loss. All float32.
+struct RouterLabels {
+  torch::Tensor stage_TG;        // rows sum to 1 where stage_weight_T > 0
+  torch::Tensor stage_weight_T;  // 0, or the label's confidence (times the prompt's down-weight)
+  torch::Tensor skill_TS;        // rows sum to 1 where skill_weight_T > 0
+  torch::Tensor skill_weight_T;
+};
+
+// One layer's routing. Every tensor but experts_TK carries gradient in training.
+struct Routing {
+  torch::Tensor weights_TK;        // float32, rows sum to 1
+  torch::Tensor experts_TK;        // int64, by falling probability
+  torch::Tensor probabilities_TE;  // float32, rows sum to 1
+  torch::Tensor logits_TE;         // float32; log probabilities where the router has no expert logits
+  std::optional<torch::Tensor> stage_logits_TG;  // hierarchical_skill only
+  std::optional<torch::Tensor> skill_logits_TS;  // log p(skill) = log p(stage) + log p(skill | stage)
+};
+
+}  // namespace mose::moe

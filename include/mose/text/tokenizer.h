@@ -1,0 +1,68 @@
+// Tokenizers in Hugging Face's tokenizer.json form (byte-level BPE first), with the same ids and text.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mose::text {
+
+// A token with the bytes of the input it covers, [begin, end).
+struct TokenSpan {
+  int64_t id = 0;
+  int64_t begin = 0, end = 0;
+};
+
+class Tokenizer {
+ public:
+  // Reads DIR/tokenizer.json (or the file itself) and, when there, DIR/tokenizer_config.json.
+  // DataError names the file and key of what is malformed or not supported.
+  static Tokenizer load(const std::filesystem::path& path);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  // Ids as Hugging Face's encode(text, add_special_tokens) gives them.
+  std::vector<int64_t> encode(std::string_view text, bool add_special_tokens = false) const;
+  // The same ids, each with the input bytes it covers (no post-processor tokens).
+  std::vector<TokenSpan> encode_spans(std::string_view text) const;
+  std::string decode(const std::vector<int64_t>& ids, bool skip_special_tokens = true) const;
+
+  int64_t vocabulary_size() const;                 // added tokens included
+  int64_t token_to_id(std::string_view token) const;  // -1 when there is none
+  std::string id_to_token(int64_t id) const;
+  bool is_special(int64_t id) const;
+
+  // Writes DIR/tokenizer.json and DIR/tokenizer_config.json.
+  void save(const std::filesystem::path& dir) const;
+
+ private:
+  friend Tokenizer train_byte_bpe(const std::vector<std::string>&, int64_t,
+                                  const std::vector<std::string>&);
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Decodes token by token and never splits a code point: returns the text that is now complete.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  std::string push(int64_t id);
+  std::string finish();  // what is left, with replacement characters for incomplete bytes
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::vector<int64_t> pending_;
+  std::string shown_;
+};
+
+// Learns a byte-level BPE vocabulary of `vocabulary_size` entries (256 bytes and special tokens
+// included) from texts, with GPT-2's pre-tokenizer. Deterministic: ties go to the smaller pair.
+Tokenizer train_byte_bpe(const std::vector<std::string>& texts, int64_t vocabulary_size,
+                         const std::vector<std::string>& special_tokens);
+
+}  // namespace mose::text
