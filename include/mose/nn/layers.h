@@ -1,0 +1,61 @@
+// The small layers everything is made of. Parameters carry the names transformers gives them.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+
+namespace mose::nn {
+
+// Weights drawn from a normal distribution with this deviation, biases 0 (GPT-2, Llama).
+inline constexpr double kInitStd = 0.02;
+
+// y = x W^T + b. weight [out, in], bias [out].
+class Linear : public torch::nn::Module {
+ public:
+  Linear(int64_t in, int64_t out, bool bias, double init_std = kInitStd);
+  torch::Tensor forward(const torch::Tensor& x) const { return at::linear(x, weight, bias); }
+  torch::Tensor weight, bias;
+};
+
+// y = x / sqrt(mean(x^2) + eps) * weight, over the last dimension (Zhang and Sennrich, 2019).
+class RmsNorm : public torch::nn::Module {
+ public:
+  RmsNorm(int64_t width, double eps);
+  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor weight;
+
+ private:
+  double eps_;
+};
+
+class LayerNorm : public torch::nn::Module {
+ public:
+  LayerNorm(int64_t width, double eps);
+  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor weight, bias;
+
+ private:
+  double eps_;
+};
+
+// down_proj(silu(gate_proj(x)) * up_proj(x)) (Shazeer, 2020); no biases.
+class SwiGlu : public torch::nn::Module {
+ public:
+  SwiGlu(int64_t width, int64_t intermediate);
+  torch::Tensor forward(const torch::Tensor& x) const;
+  std::shared_ptr<Linear> gate_proj, up_proj, down_proj;
+};
+
+// fc2(gelu(fc1(x))), as in a vision transformer.
+class GeluMlp : public torch::nn::Module {
+ public:
+  GeluMlp(int64_t width, int64_t intermediate);
+  torch::Tensor forward(const torch::Tensor& x) const;
+  std::shared_ptr<Linear> fc1, fc2;
+};
+
+// Parameters of `module`, all elements.
+int64_t count_parameters(const torch::nn::Module& module);
+
+}  // namespace mose::nn

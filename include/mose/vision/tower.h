@@ -1,0 +1,41 @@
+// Vision towers: pixels in, one row of features a patch out.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <string>
+
+#include "mose/core/config.h"
+
+namespace mose::vision {
+
+struct Config {
+  std::string type = "vit";    // pre-norm vision transformer
+  std::string stem = "conv";   // "patch": one strided projection; "conv": strided 3x3 convolutions
+  int64_t image_height = 160;  // pixels; multiples of patch_size
+  int64_t image_width = 288;
+  int64_t patch_size = 16;     // with the conv stem a power of two
+  int64_t stem_width = 32;     // channels after the first convolution, doubled up to hidden_size
+  int64_t hidden_size = 192;
+  int64_t intermediate_size = 512;
+  int64_t layers = 4;
+  int64_t heads = 6;
+  double layer_norm_eps = 1e-5;
+
+  int64_t grid_height() const { return image_height / patch_size; }
+  int64_t grid_width() const { return image_width / patch_size; }
+  int64_t patches() const { return grid_height() * grid_width(); }
+  void visit(FieldVisitor& v);
+};
+
+class VisionTower : public torch::nn::Module {
+ public:
+  // [B, 3, image_height, image_width], normalised -> [B, patches, hidden_size], patches row by row.
+  virtual torch::Tensor forward(const torch::Tensor& pixels_BCHW) = 0;
+};
+
+// Explicit registration: UsageError names the known types.
+std::shared_ptr<VisionTower> make_tower(const Config& config);
+
+}  // namespace mose::vision

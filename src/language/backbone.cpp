@@ -1,0 +1,49 @@
+#include "mose/language/backbone.h"
+
+#include "mose/core/error.h"
+#include "mose/core/strings.h"
+#include "mose/language/llama.h"
+
+namespace mose::language {
+
+void Config::visit(FieldVisitor& v) {
+  v.field("type", type, "decoder family", {"llama"});
+  v.field("vocab_size", vocab_size, "entries of the embedding", 1, 1e7);
+  v.field("hidden_size", hidden_size, "model width D", 1, 1e6);
+  v.field("intermediate_size", intermediate_size, "FFN width F", 1, 1e6);
+  v.field("layers", layers, "decoder layers", 1, 1000);
+  v.field("heads", heads, "attention heads", 1, 1024);
+  v.field("kv_heads", kv_heads, "heads of keys and values; divides heads", 1, 1024);
+  v.field("head_dim", head_dim, "width of one head; 0 = hidden_size / heads", 0, 4096);
+  v.field("rope_theta", rope_theta, "base of the rotary embedding", 1, 1e9);
+  v.field("rms_norm_eps", rms_norm_eps, "epsilon of the norms", 0, 1);
+  v.field("qkv_bias", qkv_bias, "biases in the query, key and value projections");
+  v.field("tie_embeddings", tie_embeddings, "the head shares the embedding's weight");
+  v.field("max_positions", max_positions, "longest sequence", 1, 1e8);
+  v.field("ffn_copies", ffn_copies, "width factor of the dense FFNs of wide_layers", 1, 64);
+  v.field("wide_layers", wide_layers, "layers whose dense FFN is ffn_copies times as wide");
+  v.group("moe", moe, "sparse layers; null for a dense decoder");
+}
+
+std::shared_ptr<LanguageBackbone> make_backbone(const Config& config, const moe::SkillMap* skills) {
+  if (config.heads % config.kv_heads != 0) {
+    throw UsageError(str("language.kv_heads = ", config.kv_heads, ": expected a divisor of heads = ",
+                         config.heads));
+  }
+  if (config.head_dim == 0 && config.hidden_size % config.heads != 0) {
+    throw UsageError(str("language.heads = ", config.heads, ": expected a divisor of hidden_size = ",
+                         config.hidden_size, ", or a head_dim"));
+  }
+  if (config.head_width() % 2 != 0) {
+    throw UsageError(str("language: head width ", config.head_width(), " is odd; rotary embedding needs pairs"));
+  }
+  if (config.type == "llama") return make_llama(config, skills);
+  throw UsageError("language.type = \"" + config.type + "\": known types: llama");
+}
+
+nn::KvCache make_cache(const Config& config, int64_t sequences, int64_t capacity,
+                       torch::TensorOptions options) {
+  return nn::KvCache(config.layers, sequences, config.kv_heads, capacity, config.head_width(), options);
+}
+
+}  // namespace mose::language

@@ -1,0 +1,122 @@
+#include "mose/language/llama.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "mose/core/error.h"
+#include "mose/nn/layers.h"
+
+namespace mose::language {
+namespace {
+
+using torch::Tensor;
+
+bool contains(const std::vector<int64_t>& items, int64_t item) {
+  return std::find(items.begin(), items.end(), item) != items.end();
+}
+
+class Attention : public torch::nn::Module {
+ public:
+  Attention(const Config& c, double out_std) : heads_(c.heads), kv_heads_(c.kv_heads), width_(c.head_width()) {
+    q_proj_ = register_module("q_proj", std::make_shared<nn::Linear>(c.hidden_size, heads_ * width_, c.qkv_bias));
+    k_proj_ = register_module("k_proj", std::make_shared<nn::Linear>(c.hidden_size, kv_heads_ * width_, c.qkv_bias));
+    v_proj_ = register_module("v_proj", std::make_shared<nn::Linear>(c.hidden_size, kv_heads_ * width_, c.qkv_bias));
+    o_proj_ = register_module("o_proj", std::make_shared<nn::Linear>(heads_ * width_, c.hidden_size, false, out_std));
+  }
+
+  Tensor forward(int64_t layer, const Tensor& x_TD, const nn::SequencePlan& plan,
+                 const nn::RotaryTable& rotary, nn::KvCache* cache) {
+    const int64_t T = x_TD.size(0);
+    const auto q = nn::apply_rotary(q_proj_->forward(x_TD).view({T, heads_, width_}), rotary);
+    const auto k = nn::apply_rotary(k_proj_->forward(x_TD).view({T, kv_heads_, width_}), rotary);
+    const auto v = v_proj_->forward(x_TD).view({T, kv_heads_, width_});
+    const auto out = cache ? cache->attend(layer, q, k, v, plan) : nn::packed_attention(q, k, v, plan);
+    return o_proj_->forward(out.reshape({T, heads_ * width_}));
+  }
+
+ private:
+  int64_t heads_, kv_heads_, width_;
+  std::shared_ptr<nn::Linear> q_proj_, k_proj_, v_proj_, o_proj_;
+};
+
+class Layer : public torch::nn::Module {
+ public:
+  Layer(const Config& c, int64_t index, bool sparse, const moe::SkillMap* skills) : index_(index) {
+    const double out_std = nn::kInitStd / std::sqrt(2.0 * static_cast<double>(c.layers));
+    input_layernorm_ = register_module("input_layernorm", std::make_shared<nn::RmsNorm>(c.hidden_size, c.rms_norm_eps));
+    self_attn_ = register_module("self_attn", std::make_shared<Attention>(c, out_std));
+    post_attention_layernorm_ = register_module("post_attention_layernorm",
+                                                std::make_shared<nn::RmsNorm>(c.hidden_size, c.rms_norm_eps));
+    if (sparse) {
+      const int64_t width = c.moe->intermediate > 0 ? c.moe->intermediate : c.intermediate_size;
+      sparse_ = register_module("mlp", std::make_shared<moe::MoeLayer>(*c.moe, c.hidden_size, width, *skills));
+    } else {
+      const int64_t copies = contains(c.wide_layers, index) ? c.ffn_copies : 1;
+      dense_ = register_module("mlp", std::make_shared<nn::SwiGlu>(c.hidden_size, c.intermediate_size * copies));
+    }
+  }
+
+  Tensor forward(Tensor x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary,
+                 const ForwardOptions& options, std::vector<LayerRouting>& routings) {
+    x_TD = x_TD + self_attn_->forward(index_, input_layernorm_->forward(x_TD), plan, rotary, options.cache);
+    const auto normed = post_attention_layernorm_->forward(x_TD);
+    if (options.on_ffn_input) options.on_ffn_input(index_, normed);
+    if (dense_) return x_TD + dense_->forward(normed);
+    auto [out, routing] = sparse_->forward(normed);
+    routings.push_back({index_, std::move(routing)});
+    return x_TD + out;
+  }
+
+ private:
+  int64_t index_;
+  std::shared_ptr<nn::RmsNorm> input_layernorm_, post_attention_layernorm_;
+  std::shared_ptr<Attention> self_attn_;
+  std::shared_ptr<nn::SwiGlu> dense_;
+  std::shared_ptr<moe::MoeLayer> sparse_;
+};
+
+class Llama : public LanguageBackbone {
+ public:
+  Llama(const Config& config, const moe::SkillMap* skills) : config_(config) {
+    if (config.moe && !skills) throw Error("make_llama: a sparse decoder needs the skill map");
+    const auto places = config.moe ? moe::sparse_layers(*config.moe, config.layers) : std::vector<int64_t>{};
+    auto embedding = register_module("embed_tokens", std::make_shared<torch::nn::Module>());
+    embedding_ = embedding->register_parameter(
+        "weight", torch::randn({config.vocab_size, config.hidden_size}) * nn::kInitStd);
+    auto list = register_module("layers", std::make_shared<torch::nn::Module>());
+    for (int64_t i = 0; i < config.layers; ++i) {
+      layers_.push_back(list->register_module(
+          std::to_string(i), std::make_shared<Layer>(config, i, contains(places, i), skills)));
+    }
+    norm_ = register_module("norm", std::make_shared<nn::RmsNorm>(config.hidden_size, config.rms_norm_eps));
+  }
+
+  Tensor embed(const Tensor& tokens_T) override { return at::embedding(embedding_weight(), tokens_T); }
+
+  LayerOutputs forward(const Tensor& embeddings_TD, const nn::SequencePlan& plan,
+                       const ForwardOptions& options) override {
+    const auto rotary = nn::rotary_table(plan.positions_T, config_.head_width(), config_.rope_theta);
+    LayerOutputs out;
+    Tensor x_TD = embeddings_TD;
+    for (auto& layer : layers_) x_TD = layer->forward(x_TD, plan, rotary, options, out.routings);
+    if (options.cache) options.cache->advance(plan);
+    out.hidden_TD = norm_->forward(x_TD);
+    return out;
+  }
+
+  const Tensor& embedding_weight() const override { return embedding_; }
+
+ private:
+  Config config_;
+  Tensor embedding_;
+  std::vector<std::shared_ptr<Layer>> layers_;
+  std::shared_ptr<nn::RmsNorm> norm_;
+};
+
+}  // namespace
+
+std::shared_ptr<LanguageBackbone> make_llama(const Config& config, const moe::SkillMap* skills) {
+  return std::make_shared<Llama>(config, skills);
+}
+
+}  // namespace mose::language

@@ -1,0 +1,140 @@
+#include "mose/nn/attention.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "mose/core/error.h"
+#include "mose/core/strings.h"
+
+namespace mose::nn {
+
+RotaryTable rotary_table(const torch::Tensor& positions_T, int64_t head_width, double theta) {
+  const auto options = positions_T.options().dtype(torch::kFloat32);
+  const auto exponents = torch::arange(0, head_width, 2, options) / static_cast<double>(head_width);
+  const auto angles = positions_T.to(torch::kFloat32).unsqueeze(1) * torch::pow(theta, -exponents);
+  return {angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)};
+}
+
+torch::Tensor apply_rotary(const torch::Tensor& x_THd, const RotaryTable& table) {
+  const int64_t half = x_THd.size(-1) / 2;
+  const auto cos = table.cos_T1h.to(x_THd.dtype()), sin = table.sin_T1h.to(x_THd.dtype());
+  const auto first = x_THd.narrow(-1, 0, half), second = x_THd.narrow(-1, half, half);
+  return torch::cat({first * cos - second * sin, second * cos + first * sin}, -1);
+}
+
+namespace {
+
+// [L, H, d] rows -> [1, H, L, d]
+torch::Tensor heads_first(const torch::Tensor& x_LHd) { return x_LHd.transpose(0, 1).unsqueeze(0); }
+
+torch::Tensor attend_dense(const torch::Tensor& q, torch::Tensor k, torch::Tensor v,
+                           const std::optional<torch::Tensor>& mask, bool causal) {
+  const int64_t groups = q.size(1) / k.size(1);
+  if (groups > 1) {
+    k = k.repeat_interleave(groups, 1);
+    v = v.repeat_interleave(groups, 1);
+  }
+  return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal);
+}
+
+void check_heads(const torch::Tensor& q, const torch::Tensor& k, const SequencePlan& plan) {
+  if (q.dim() != 3 || k.dim() != 3 || q.size(0) != plan.tokens() || q.size(1) % k.size(1) != 0) {
+    throw Error(str("attention: expected q [", plan.tokens(), ", heads, d] with a multiple of k's heads, "
+                    "found q ", q.sizes(), " and k ", k.sizes()));
+  }
+}
+
+}  // namespace
+
+torch::Tensor packed_attention(const torch::Tensor& q_THd, const torch::Tensor& k_TKd,
+                               const torch::Tensor& v_TKd, const SequencePlan& plan) {
+  check_heads(q_THd, k_TKd, plan);
+  std::vector<int64_t> lengths;
+  for (int64_t n = 0; n < plan.sequences(); ++n) {
+    lengths.push_back(plan.offsets[static_cast<size_t>(n) + 1] - plan.offsets[static_cast<size_t>(n)]);
+  }
+  const auto q = q_THd.split_with_sizes(lengths), k = k_TKd.split_with_sizes(lengths),
+             v = v_TKd.split_with_sizes(lengths);
+  std::vector<torch::Tensor> outputs;
+  outputs.reserve(q.size());
+  for (size_t n = 0; n < q.size(); ++n) {
+    const auto out = attend_dense(heads_first(q[n]), heads_first(k[n]), heads_first(v[n]), {}, true);
+    outputs.push_back(out.squeeze(0).transpose(0, 1));
+  }
+  return outputs.size() == 1 ? outputs[0].contiguous() : torch::cat(outputs, 0);
+}
+
+KvCache::KvCache(int64_t layers, int64_t sequences, int64_t heads, int64_t capacity,
+                 int64_t head_width, torch::TensorOptions options)
+    : capacity_(capacity), lengths_(static_cast<size_t>(sequences), 0) {
+  for (int64_t i = 0; i < layers; ++i) {
+    keys_.push_back(torch::zeros({sequences, heads, capacity, head_width}, options));
+    values_.push_back(torch::zeros({sequences, heads, capacity, head_width}, options));
+  }
+}
+
+void KvCache::select(const std::vector<int64_t>& sequences) {
+  const auto index = torch::tensor(sequences, torch::kInt64).to(keys_.front().device());
+  std::vector<int64_t> lengths;
+  for (const int64_t n : sequences) lengths.push_back(lengths_.at(static_cast<size_t>(n)));
+  lengths_ = std::move(lengths);
+  for (auto& k : keys_) k = k.index_select(0, index);
+  for (auto& v : values_) v = v.index_select(0, index);
+  mask_ = {};
+}
+
+void KvCache::advance(const SequencePlan& plan) {
+  for (size_t n = 0; n < lengths_.size(); ++n) lengths_[n] += plan.offsets[n + 1] - plan.offsets[n];
+  mask_ = {};
+}
+
+torch::Tensor KvCache::attend(int64_t layer, const torch::Tensor& q_THd, const torch::Tensor& k_TKd,
+                              const torch::Tensor& v_TKd, const SequencePlan& plan) {
+  check_heads(q_THd, k_TKd, plan);
+  if (plan.sequences() != static_cast<int64_t>(lengths_.size())) {
+    throw Error(str("KvCache: the plan has ", plan.sequences(), " sequences, the cache ", lengths_.size()));
+  }
+  auto& keys = keys_.at(static_cast<size_t>(layer));
+  auto& values = values_.at(static_cast<size_t>(layer));
+  const int64_t N = plan.sequences();
+  int64_t longest = 0;
+  for (int64_t n = 0; n < N; ++n) {
+    const auto i = static_cast<size_t>(n);
+    longest = std::max(longest, lengths_[i] + plan.offsets[i + 1] - plan.offsets[i]);
+  }
+  if (longest > capacity_) {
+    throw Error(str("KvCache: ", longest, " positions exceed the capacity of ", capacity_));
+  }
+  if (plan.longest == 1) {
+    // One new row a sequence: all sequences in one call, what lies beyond each one's end masked.
+    const auto ends = torch::tensor(lengths_, torch::kInt64).to(keys.device());
+    const auto rows = torch::arange(N, ends.options());
+    keys.index_put_({rows, torch::indexing::Slice(), ends}, k_TKd);
+    values.index_put_({rows, torch::indexing::Slice(), ends}, v_TKd);
+    if (!mask_.defined()) {
+      mask_ = (torch::arange(longest, ends.options()).unsqueeze(0) <= ends.unsqueeze(1)).view({N, 1, 1, longest});
+    }
+    const auto out = attend_dense(q_THd.unsqueeze(2), keys.narrow(2, 0, longest),
+                                  values.narrow(2, 0, longest), mask_, false);
+    return out.squeeze(2);
+  }
+  std::vector<torch::Tensor> outputs;
+  for (int64_t n = 0; n < N; ++n) {
+    const auto i = static_cast<size_t>(n);
+    const int64_t begin = plan.offsets[i], rows = plan.offsets[i + 1] - begin, start = lengths_[i];
+    keys[n].narrow(1, start, rows).copy_(k_TKd.narrow(0, begin, rows).transpose(0, 1));
+    values[n].narrow(1, start, rows).copy_(v_TKd.narrow(0, begin, rows).transpose(0, 1));
+    const auto q = heads_first(q_THd.narrow(0, begin, rows));
+    const auto k = keys[n].narrow(1, 0, start + rows).unsqueeze(0);
+    const auto v = values[n].narrow(1, 0, start + rows).unsqueeze(0);
+    std::optional<torch::Tensor> mask;
+    if (start > 0) {
+      mask = torch::ones({rows, start + rows}, q.options().dtype(torch::kBool)).tril(start);
+    }
+    outputs.push_back(attend_dense(q, k, v, mask, start == 0).squeeze(0).transpose(0, 1));
+  }
+  return torch::cat(outputs, 0);
+}
+
+}  // namespace mose::nn

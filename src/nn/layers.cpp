@@ -1,0 +1,52 @@
+#include "mose/nn/layers.h"
+
+namespace mose::nn {
+
+Linear::Linear(int64_t in, int64_t out, bool with_bias, double init_std) {
+  weight = register_parameter("weight", torch::randn({out, in}) * init_std);
+  if (with_bias) bias = register_parameter("bias", torch::zeros({out}));
+}
+
+RmsNorm::RmsNorm(int64_t width, double eps) : eps_(eps) {
+  weight = register_parameter("weight", torch::ones({width}));
+}
+
+torch::Tensor RmsNorm::forward(const torch::Tensor& x) const {
+  return at::rms_norm(x, {x.size(-1)}, weight, eps_);
+}
+
+LayerNorm::LayerNorm(int64_t width, double eps) : eps_(eps) {
+  weight = register_parameter("weight", torch::ones({width}));
+  bias = register_parameter("bias", torch::zeros({width}));
+}
+
+torch::Tensor LayerNorm::forward(const torch::Tensor& x) const {
+  return at::layer_norm(x, {x.size(-1)}, weight, bias, eps_);
+}
+
+SwiGlu::SwiGlu(int64_t width, int64_t intermediate) {
+  gate_proj = register_module("gate_proj", std::make_shared<Linear>(width, intermediate, false));
+  up_proj = register_module("up_proj", std::make_shared<Linear>(width, intermediate, false));
+  down_proj = register_module("down_proj", std::make_shared<Linear>(intermediate, width, false));
+}
+
+torch::Tensor SwiGlu::forward(const torch::Tensor& x) const {
+  return down_proj->forward(at::silu(gate_proj->forward(x)) * up_proj->forward(x));
+}
+
+GeluMlp::GeluMlp(int64_t width, int64_t intermediate) {
+  fc1 = register_module("fc1", std::make_shared<Linear>(width, intermediate, true));
+  fc2 = register_module("fc2", std::make_shared<Linear>(intermediate, width, true));
+}
+
+torch::Tensor GeluMlp::forward(const torch::Tensor& x) const {
+  return fc2->forward(at::gelu(fc1->forward(x)));
+}
+
+int64_t count_parameters(const torch::nn::Module& module) {
+  int64_t count = 0;
+  for (const auto& p : module.parameters()) count += p.numel();
+  return count;
+}
+
+}  // namespace mose::nn

@@ -1,0 +1,126 @@
+#include "mose/vision/vit.h"
+
+#include <cmath>
+
+#include "mose/core/error.h"
+#include "mose/core/strings.h"
+#include "mose/nn/layers.h"
+
+namespace mose::vision {
+namespace {
+
+using torch::Tensor;
+
+// weight [out, in, k, k]; no padding for a patch projection, 1 for a 3x3 convolution.
+class Convolution : public torch::nn::Module {
+ public:
+  Convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding)
+      : stride_(stride), padding_(padding) {
+    const double std = std::sqrt(2.0 / static_cast<double>(in * kernel * kernel));  // He et al., 2015
+    weight_ = register_parameter("weight", torch::randn({out, in, kernel, kernel}) * std);
+    bias_ = register_parameter("bias", torch::zeros({out}));
+  }
+  Tensor forward(const Tensor& x) const {
+    return at::conv2d(x, weight_, bias_, {stride_, stride_}, {padding_, padding_});
+  }
+
+ private:
+  int64_t stride_, padding_;
+  Tensor weight_, bias_;
+};
+
+// Halves the picture: convolution, group norm, GELU.
+class StemBlock : public torch::nn::Module {
+ public:
+  StemBlock(int64_t in, int64_t out) : groups_(out % 8 == 0 ? 8 : 1) {
+    convolution_ = register_module("conv", std::make_shared<Convolution>(in, out, 3, 2, 1));
+    scale_ = register_parameter("norm_weight", torch::ones({out}));
+    shift_ = register_parameter("norm_bias", torch::zeros({out}));
+  }
+  Tensor forward(const Tensor& x) const {
+    return at::gelu(at::group_norm(convolution_->forward(x), groups_, scale_, shift_, 1e-5));
+  }
+
+ private:
+  int64_t groups_;
+  std::shared_ptr<Convolution> convolution_;
+  Tensor scale_, shift_;
+};
+
+class Block : public torch::nn::Module {
+ public:
+  explicit Block(const Config& c) : heads_(c.heads) {
+    layer_norm1_ = register_module("layer_norm1", std::make_shared<nn::LayerNorm>(c.hidden_size, c.layer_norm_eps));
+    qkv_ = register_module("qkv", std::make_shared<nn::Linear>(c.hidden_size, 3 * c.hidden_size, true));
+    out_proj_ = register_module("out_proj", std::make_shared<nn::Linear>(c.hidden_size, c.hidden_size, true));
+    layer_norm2_ = register_module("layer_norm2", std::make_shared<nn::LayerNorm>(c.hidden_size, c.layer_norm_eps));
+    mlp_ = register_module("mlp", std::make_shared<nn::GeluMlp>(c.hidden_size, c.intermediate_size));
+  }
+  Tensor forward(const Tensor& x_BPD) const {
+    const int64_t B = x_BPD.size(0), P = x_BPD.size(1), D = x_BPD.size(2);
+    const auto qkv = qkv_->forward(layer_norm1_->forward(x_BPD)).view({B, P, 3, heads_, D / heads_}).permute({2, 0, 3, 1, 4});
+    const auto attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2]).transpose(1, 2).reshape({B, P, D});
+    const auto x = x_BPD + out_proj_->forward(attended);
+    return x + mlp_->forward(layer_norm2_->forward(x));
+  }
+
+ private:
+  int64_t heads_;
+  std::shared_ptr<nn::LayerNorm> layer_norm1_, layer_norm2_;
+  std::shared_ptr<nn::Linear> qkv_, out_proj_;
+  std::shared_ptr<nn::GeluMlp> mlp_;
+};
+
+class VisionTransformer : public VisionTower {
+ public:
+  explicit VisionTransformer(const Config& c) : config_(c) {
+    int64_t channels = 3, left = c.patch_size;
+    auto stem = register_module("stem", std::make_shared<torch::nn::Module>());
+    if (c.stem == "conv") {
+      if ((left & (left - 1)) != 0) {
+        throw UsageError(str("vision.patch_size = ", left, ": the conv stem needs a power of two"));
+      }
+      // Channels double with each halving, and the last projection brings them to the tower's width.
+      for (int64_t next = c.stem_width; left > 1; left /= 2, next = std::min(2 * next, c.hidden_size)) {
+        stem_.push_back(stem->register_module(std::to_string(stem_.size()), std::make_shared<StemBlock>(channels, next)));
+        channels = next;
+      }
+    }
+    embedding_ = register_module("patch_embedding", std::make_shared<Convolution>(channels, c.hidden_size, left, left, 0));
+    positions_ = register_parameter("position_embedding", torch::randn({c.patches(), c.hidden_size}) * nn::kInitStd);
+    auto list = register_module("layers", std::make_shared<torch::nn::Module>());
+    for (int64_t i = 0; i < c.layers; ++i) {
+      blocks_.push_back(list->register_module(std::to_string(i), std::make_shared<Block>(c)));
+    }
+    norm_ = register_module("post_layernorm", std::make_shared<nn::LayerNorm>(c.hidden_size, c.layer_norm_eps));
+  }
+
+  Tensor forward(const Tensor& pixels_BCHW) override {
+    if (pixels_BCHW.dim() != 4 || pixels_BCHW.size(1) != 3 || pixels_BCHW.size(2) != config_.image_height ||
+        pixels_BCHW.size(3) != config_.image_width) {
+      throw Error(str("vision tower: expected pixels [B, 3, ", config_.image_height, ", ", config_.image_width,
+                      "], found ", pixels_BCHW.sizes()));
+    }
+    Tensor x = pixels_BCHW;
+    for (const auto& block : stem_) x = block->forward(x);
+    x = embedding_->forward(x).flatten(2).transpose(1, 2) + positions_;
+    for (const auto& block : blocks_) x = block->forward(x);
+    return norm_->forward(x);
+  }
+
+ private:
+  Config config_;
+  std::vector<std::shared_ptr<StemBlock>> stem_;
+  std::shared_ptr<Convolution> embedding_;
+  Tensor positions_;
+  std::vector<std::shared_ptr<Block>> blocks_;
+  std::shared_ptr<nn::LayerNorm> norm_;
+};
+
+}  // namespace
+
+std::shared_ptr<VisionTower> make_vit(const Config& config) {
+  return std::make_shared<VisionTransformer>(config);
+}
+
+}  // namespace mose::vision
