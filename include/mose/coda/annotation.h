@@ -50,13 +50,15 @@ std::vector<std::filesystem::path> list_annotations(const std::filesystem::path&
                                                     const std::string& split);
 
 // Reads and checks one file. DataError names the file and the field: a missing key, a wrong type, a
-// box that is empty or (when the image is there) lies outside it.
+// box that is empty or (when the image is there) lies outside it by more than a pixel. Keys may be
+// spelt with spaces or underscores ("traffic signs").
 Annotation load_annotation(const std::filesystem::path& file);
 Annotation parse_annotation(const Json& json, const std::filesystem::path& file);
 Json annotation_to_json(const Annotation& annotation);
 
 // One of the seven region classes of the official scores ("vehicle", "vru", "cone", "barrier",
-// "sign", "light", "miscellaneous") for one of CODA's category names; "" for an unknown name.
+// "sign", "light", "miscellaneous") for one of CODA's category names, in any letter case and with
+// spaces or underscores; "" for an unknown name.
 std::string region_class(const std::string& category_name);
 // The category names CODA uses, in a fixed order.
 const std::vector<std::string>& category_names();
