@@ -58,10 +58,26 @@ function(mose_test folder)
   set_tests_properties(unit.${folder} PROPERTIES TIMEOUT 600)
 endfunction()
 
-# mose_program(<name> SOURCES a.cpp ... LINK targets ...) makes bin/<name>.
+# mose_script_test(<name> [TIMEOUT seconds] COMMAND ...) makes a CTest entry of a script; MOSE_PYTHON is the
+# project's Python. The script finds the programs in $MOSE_BIN.
+find_program(MOSE_PYTHON NAMES python3 PATHS ${PROJECT_SOURCE_DIR}/.venv/bin NO_DEFAULT_PATH)
+find_program(MOSE_PYTHON NAMES python3 REQUIRED)
+function(mose_script_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "COMMAND" ${ARGN})
+  add_test(NAME ${name} COMMAND ${ARG_COMMAND})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 600)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT
+    "MOSE_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};MOSE_SOURCE_DIR=${PROJECT_SOURCE_DIR};MOSE_BINARY_DIR=${PROJECT_BINARY_DIR}")
+endfunction()
+
+# mose_program(<name> SOURCES a.cpp ... LINK targets ...) makes bin/<name>; the target `programs` makes them all.
+add_custom_target(programs)
 function(mose_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} mose_flags)
+  add_dependencies(programs ${name})
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
