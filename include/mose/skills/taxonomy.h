@@ -38,8 +38,19 @@ class Taxonomy {
   Json json_;
 };
 
+// A stage's part of an answer, in bytes: [begin, text) is the header, [text, end) what follows it.
+struct HeaderSlice {
+  int64_t stage = 0;
+  int64_t begin = 0, text = 0, end = 0;
+};
+
+// The parts of an answer in the order they come. A header opens a line; text may follow it there.
+// Text before the first header is a slice of the first stage with an empty header.
+std::vector<HeaderSlice> slice_answer(const std::string& answer, const Taxonomy& taxonomy);
+
 // Slices a single-turn answer at the stages' header lines. Result i is stage i's text without its
-// header, "" when the answer lacks it. Text before the first header counts to the first stage.
+// header, "" when the answer lacks it. Text before the first header counts to the first stage;
+// a stage that comes twice has its parts joined by a line break.
 std::vector<std::string> split_answer(const std::string& answer, const Taxonomy& taxonomy);
 
 }  // namespace mose::skills
