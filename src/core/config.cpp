@@ -42,7 +42,8 @@ class Reader : public FieldVisitor {
     if (const Json* j = find(name)) {
       const bool whole_float = j->is_number_float() && j->get<double>() == std::floor(j->get<double>()) &&
                                std::abs(j->get<double>()) < 9e15;
-      if (!j->is_number_integer() && !whole_float) wrong(name, "an integer", *j);
+      const bool too_large = j->is_number_unsigned() && j->get<uint64_t>() > INT64_MAX;
+      if ((!j->is_number_integer() && !whole_float) || too_large) wrong(name, "an integer", *j);
       value = whole_float ? static_cast<int64_t>(j->get<double>()) : j->get<int64_t>();
       check(name, static_cast<double>(value), low, high, *j);
     }
@@ -71,7 +72,9 @@ class Reader : public FieldVisitor {
     read_vector(name, value, "a list of strings", [](const Json& j) { return j.is_string(); });
   }
   void field(const char* name, std::vector<int64_t>& value, const char*) override {
-    read_vector(name, value, "a list of integers", [](const Json& j) { return j.is_number_integer(); });
+    read_vector(name, value, "a list of integers", [](const Json& j) {
+      return j.is_number_integer() && !(j.is_number_unsigned() && j.get<uint64_t>() > INT64_MAX);
+    });
   }
   void field(const char* name, std::vector<double>& value, const char*) override {
     read_vector(name, value, "a list of numbers", [](const Json& j) { return j.is_number(); });

@@ -50,12 +50,30 @@ void make_directories(const fs::path& path) {
   if (code) throw Error(str(path.string(), ": cannot create directory: ", code.message()));
 }
 
+namespace {
+
+// Devices and pipes (/dev/null, /dev/stdout, a fifo) are written in place: renaming a file over one
+// would replace it for the whole machine.
+bool is_device(const fs::path& path) {
+  const std::string name = path.lexically_normal().string();
+  if (name.starts_with("/dev/") && !name.starts_with("/dev/shm/")) return true;
+  std::error_code code;
+  const fs::file_status status = fs::status(path, code);
+  return fs::exists(status) && !fs::is_regular_file(status) && !fs::is_directory(status);
+}
+
+}  // namespace
+
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   static std::atomic<int> counter{0};
-  temporary_ = path_;
-  temporary_ += str(".tmp.", ::getpid(), ".", counter++);
-  if (path_.has_parent_path()) make_directories(path_.parent_path());
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (is_device(path_)) {
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+  } else {
+    temporary_ = path_;
+    temporary_ += str(".tmp.", ::getpid(), ".", counter++);
+    if (path_.has_parent_path()) make_directories(path_.parent_path());
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  }
   if (descriptor_ < 0) {
     throw Error(str(path_.string(), ": cannot open for writing: ", std::strerror(errno)));
   }
@@ -88,6 +106,7 @@ void AtomicFile::commit() {
   const int closed = ::close(descriptor_);
   descriptor_ = -1;
   if (closed != 0) throw Error(str(path_.string(), ": cannot close: ", std::strerror(errno)));
+  if (temporary_.empty()) return;
   std::error_code code;
   fs::rename(temporary_, path_, code);
   if (code) throw Error(str(path_.string(), ": cannot rename into place: ", code.message()));

@@ -55,7 +55,8 @@ std::string json_string(const Json& object, const std::string& key, const std::s
 
 int64_t json_int(const Json& object, const std::string& key, const std::string& where) {
   const Json& value = json_at(object, key, where);
-  if (!value.is_number_integer()) wrong(where, key, "an integer", value);
+  const bool too_large = value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX;
+  if (!value.is_number_integer() || too_large) wrong(where, key, "an integer of 64 bits", value);
   return value.get<int64_t>();
 }
 

@@ -1,7 +1,14 @@
 #include "mose/core/program.h"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <iostream>
 
 #include "mose/core/error.h"
 #include "mose/core/log.h"
@@ -24,6 +31,25 @@ void add_config_options(CLI::App& app, ConfigOptions& options) {
       ->take_all();
   app.add_flag("--dump-config", options.dump, "print the resolved config and stop")->group("Config");
 }
+
+namespace {
+
+// Results that did not reach standard output are an error: a full disk behind a redirection must not
+// look like success.
+void flush_results() {
+  errno = 0;
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) return;
+  const int reason = errno;
+  pollfd output{STDOUT_FILENO, POLLOUT, 0};
+  if (reason == EPIPE || (poll(&output, 1, 0) > 0 && (output.revents & POLLERR) != 0)) {
+    throw Error("standard output was closed by its reader", 128 + SIGPIPE);
+  }
+  throw Error(str("cannot write to standard output: ",
+                  reason != 0 ? std::strerror(reason) : "an earlier write failed"));
+}
+
+}  // namespace
 
 int run_program(int argc, char** argv, const ProgramInfo& info,
                 const std::function<void(CLI::App&)>& define) {
@@ -49,6 +75,7 @@ int run_program(int argc, char** argv, const ProgramInfo& info,
     define(app);
     install_signal_handlers();
     app.parse(argc, argv);
+    flush_results();
     return 0;
   } catch (const CLI::ParseError& e) {
     const int code = app.exit(e);

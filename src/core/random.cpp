@@ -50,13 +50,13 @@ double RandomStream::uniform(double low, double high) { return low + (high - low
 
 int64_t RandomStream::integer(int64_t low, int64_t high) {
   if (high < low) throw Error("RandomStream::integer: the upper end is below the lower end");
-  const uint64_t range = static_cast<uint64_t>(high - low) + 1;
+  const uint64_t range = static_cast<uint64_t>(high) - static_cast<uint64_t>(low) + 1;
   if (range == 0) return static_cast<int64_t>(next());
   // Rejection keeps every value equally likely.
   const uint64_t limit = UINT64_MAX - UINT64_MAX % range;
   uint64_t value = next();
   while (value >= limit) value = next();
-  return low + static_cast<int64_t>(value % range);
+  return static_cast<int64_t>(static_cast<uint64_t>(low) + value % range);
 }
 
 double RandomStream::normal() {

@@ -123,7 +123,7 @@ std::string human_bytes(double bytes) {
 }
 
 std::string human_seconds(double seconds) {
-  if (seconds < 60) return fixed(seconds, 1) + " s";
+  if (seconds < 59.95) return fixed(seconds, 1) + " s";
   const auto whole = static_cast<int64_t>(std::llround(seconds));
   char buffer[64];
   if (whole < 3600) {

@@ -21,6 +21,7 @@ void for_each_line(const std::filesystem::path& path,
 void write_file(const std::filesystem::path& path, std::string_view content);
 
 // The same for content that is produced piece by piece. Nothing appears at `path` until commit().
+// A device or pipe (/dev/null, /dev/stdout) is written in place.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
