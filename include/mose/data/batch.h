@@ -20,8 +20,17 @@ struct Batch {
   moe::RouterLabels labels;   // of the row's own token
   torch::Tensor region_BPC;   // float32 0/1: category c covers patch p of image b; undefined without region targets
   std::vector<std::string> ids;  // the samples' ids
+  std::vector<int64_t> images;   // images of each sample (0 or 1), in the order of the samples
+  std::vector<int64_t> targets;  // rows with a target of each sample; their sum is `supervised`
   int64_t samples = 0;
   int64_t supervised = 0;     // rows with a target
 };
+
+// The same batch with its tensors on `device` (offsets stay on the host).
+Batch to_device(const Batch& batch, torch::Device device);
+
+// Samples [begin, end) of a batch as a batch of its own, for gradient accumulation. Tensors but the
+// positions are views. Error when the range is empty or outside the batch.
+Batch slice_samples(const Batch& batch, int64_t begin, int64_t end);
 
 }  // namespace mose::data

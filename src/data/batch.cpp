@@ -1,0 +1,134 @@
+#include "mose/data/batch.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "data/collate.h"
+#include "mose/core/error.h"
+#include "mose/core/strings.h"
+
+namespace mose::data {
+namespace {
+
+// Writes a sample's rows of one level from `row` on; the tensors are zero before.
+void write_labels(const RowLabels& from, int64_t row, torch::Tensor& classes, torch::Tensor& weights) {
+  const int64_t width = classes.size(1);
+  float* out = classes.data_ptr<float>();
+  float* weight = weights.data_ptr<float>();
+  for (const int32_t index : from.row) {
+    if (index >= 0) {
+      const SoftLabel& label = from.labels[static_cast<size_t>(index)];
+      for (const auto& [c, share] : label.classes) {
+        if (c >= width) throw Error(str("collate: class ", c, " of a label exceeds ", width, " classes"));
+        out[row * width + c] = share;
+      }
+      weight[row] = label.weight;
+    }
+    ++row;
+  }
+}
+
+torch::Tensor moved(const torch::Tensor& tensor, torch::Device device) {
+  return tensor.defined() ? tensor.to(device, /*non_blocking=*/true) : tensor;
+}
+
+torch::Tensor rows(const torch::Tensor& tensor, int64_t begin, int64_t end) {
+  return tensor.defined() ? tensor.slice(0, begin, end) : tensor;
+}
+
+}  // namespace
+
+Batch collate(const std::vector<Item>& items, const LabelSizes& sizes) {
+  if (items.empty()) throw Error("collate: expected at least one sample");
+  Batch batch;
+  std::vector<int64_t> lengths;
+  std::vector<torch::Tensor> pixels, regions;
+  for (const Item& item : items) {
+    lengths.push_back(item.sample->length());
+    batch.ids.push_back(item.sample->id);
+    batch.images.push_back(item.pixels_CHW.defined() ? 1 : 0);
+    if (item.pixels_CHW.defined()) pixels.push_back(item.pixels_CHW);
+    if (item.region_PC.defined()) regions.push_back(item.region_PC);
+  }
+  batch.plan = nn::make_plan(lengths);
+  const int64_t total = batch.plan.tokens();
+  batch.tokens_T = torch::empty({total}, torch::kInt64);
+  batch.targets_T = torch::empty({total}, torch::kInt64);
+  batch.segments_T = torch::empty({total}, torch::kInt64);
+  batch.labels.stage_TG = torch::zeros({total, sizes.stages});
+  batch.labels.stage_weight_T = torch::zeros({total});
+  batch.labels.skill_TS = torch::zeros({total, sizes.skills});
+  batch.labels.skill_weight_T = torch::zeros({total});
+  int64_t row = 0;
+  for (const Item& item : items) {
+    const Encoded& sample = *item.sample;
+    const auto copy = [row](const std::vector<int64_t>& from, torch::Tensor& to) {
+      std::copy(from.begin(), from.end(), to.data_ptr<int64_t>() + row);
+    };
+    copy(sample.tokens, batch.tokens_T);
+    copy(sample.targets, batch.targets_T);
+    copy(sample.segments, batch.segments_T);
+    write_labels(sample.stages, row, batch.labels.stage_TG, batch.labels.stage_weight_T);
+    write_labels(sample.skills, row, batch.labels.skill_TS, batch.labels.skill_weight_T);
+    batch.targets.push_back(
+        std::count_if(sample.targets.begin(), sample.targets.end(), [](int64_t t) { return t >= 0; }));
+    batch.supervised += batch.targets.back();
+    row += sample.length();
+  }
+  if (!pixels.empty()) batch.pixels_BCHW = torch::stack(pixels);
+  if (!regions.empty()) batch.region_BPC = torch::stack(regions);
+  batch.samples = static_cast<int64_t>(items.size());
+  return batch;
+}
+
+Batch to_device(const Batch& batch, torch::Device device) {
+  Batch result = batch;
+  result.tokens_T = moved(batch.tokens_T, device);
+  result.plan.positions_T = moved(batch.plan.positions_T, device);
+  result.pixels_BCHW = moved(batch.pixels_BCHW, device);
+  result.targets_T = moved(batch.targets_T, device);
+  result.segments_T = moved(batch.segments_T, device);
+  result.labels.stage_TG = moved(batch.labels.stage_TG, device);
+  result.labels.stage_weight_T = moved(batch.labels.stage_weight_T, device);
+  result.labels.skill_TS = moved(batch.labels.skill_TS, device);
+  result.labels.skill_weight_T = moved(batch.labels.skill_weight_T, device);
+  result.region_BPC = moved(batch.region_BPC, device);
+  return result;
+}
+
+Batch slice_samples(const Batch& batch, int64_t begin, int64_t end) {
+  if (begin < 0 || begin >= end || end > batch.samples) {
+    throw Error(str("slice_samples: samples ", begin, " to ", end, " of a batch of ", batch.samples));
+  }
+  Batch result;
+  std::vector<int64_t> lengths;
+  for (int64_t n = begin; n < end; ++n) {
+    const auto i = static_cast<size_t>(n);
+    lengths.push_back(batch.plan.offsets[i + 1] - batch.plan.offsets[i]);
+    result.ids.push_back(batch.ids[i]);
+    result.images.push_back(batch.images[i]);
+    result.targets.push_back(batch.targets[i]);
+    result.supervised += batch.targets[i];
+  }
+  const int64_t first = batch.plan.offsets[static_cast<size_t>(begin)];
+  const int64_t last = batch.plan.offsets[static_cast<size_t>(end)];
+  result.tokens_T = rows(batch.tokens_T, first, last);
+  result.plan = nn::make_plan(lengths, batch.tokens_T.device());
+  result.targets_T = rows(batch.targets_T, first, last);
+  result.segments_T = rows(batch.segments_T, first, last);
+  result.labels.stage_TG = rows(batch.labels.stage_TG, first, last);
+  result.labels.stage_weight_T = rows(batch.labels.stage_weight_T, first, last);
+  result.labels.skill_TS = rows(batch.labels.skill_TS, first, last);
+  result.labels.skill_weight_T = rows(batch.labels.skill_weight_T, first, last);
+  const auto images = batch.images.begin();
+  const int64_t first_image = std::accumulate(images, images + begin, int64_t{0});
+  const int64_t last_image = std::accumulate(images + begin, images + end, first_image);
+  if (last_image > first_image) {
+    result.pixels_BCHW = rows(batch.pixels_BCHW, first_image, last_image);
+    result.region_BPC = rows(batch.region_BPC, first_image, last_image);
+  }
+  result.samples = end - begin;
+  return result;
+}
+
+}  // namespace mose::data

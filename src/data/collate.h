@@ -1,0 +1,20 @@
+// From samples and their pixels to one packed batch.
+#pragma once
+
+#include <vector>
+
+#include "mose/data/loader.h"
+
+namespace mose::data {
+
+// One sample with its image, normalised; pixels are undefined for a text-only sample.
+struct Item {
+  const Encoded* sample = nullptr;
+  torch::Tensor pixels_CHW;  // float32
+  torch::Tensor region_PC;   // undefined without region targets
+};
+
+// Concatenates the samples; every tensor is on the CPU.
+Batch collate(const std::vector<Item>& items, const LabelSizes& sizes);
+
+}  // namespace mose::data

@@ -1,0 +1,30 @@
+#include "data/image_cache.h"
+
+namespace mose::data {
+
+vision::RawImage ImageCache::get(const std::string& image) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = images_.find(image);
+    if (found != images_.end()) return found->second;
+  }
+  vision::RawImage loaded = vision::load_raw_image(root_ / image, config_);
+  const auto bytes = static_cast<double>(loaded.pixels_CHW.numel());
+  const std::lock_guard lock(mutex_);
+  if (room_ >= bytes && images_.emplace(image, loaded).second) room_ -= bytes;
+  return loaded;
+}
+
+vision::ImageSize ImageCache::size(const std::string& image) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = sizes_.find(image);
+    if (found != sizes_.end()) return found->second;
+  }
+  const vision::ImageSize size = vision::image_size(root_ / image);
+  const std::lock_guard lock(mutex_);
+  sizes_.emplace(image, size);
+  return size;
+}
+
+}  // namespace mose::data

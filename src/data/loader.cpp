@@ -1,0 +1,325 @@
+#include "mose/data/loader.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "data/collate.h"
+#include "data/epoch_order.h"
+#include "data/image_cache.h"
+#include "mose/core/error.h"
+#include "mose/core/files.h"
+#include "mose/core/log.h"
+#include "mose/core/random.h"
+#include "mose/core/strings.h"
+
+namespace mose::data {
+namespace {
+
+// Where the stream of batches stands: batch `index` of `epoch`.
+struct Position {
+  int64_t epoch = 0, index = 0;
+};
+
+// One batch, or why there is none.
+struct Built {
+  Batch batch;  // samples == 0 when every sample was skipped
+  std::vector<std::string> skipped;
+  std::exception_ptr error;
+};
+
+// Everything that decides which batches come out.
+std::string fingerprint(const std::vector<Encoded>& samples, const LoaderConfig& config,
+                        uint64_t seed) {
+  Sha256 hash;
+  for (const Encoded& sample : samples) {
+    hash.update(str(sample.id, "\n", sample.task, "\n", sample.length(), "\n"));
+  }
+  hash.update(str(config.batch_samples, " ", config.batch_tokens, " ", config.mix.dump(), " ",
+                  config.shuffle, " ", config.length_bucketing, " ", config.last_batch, " ", seed));
+  return hash.hex().substr(0, 16);
+}
+
+}  // namespace
+
+void LoaderConfig::visit(FieldVisitor& v) {
+  v.field("batch_samples", batch_samples, "most samples a batch, over all processes", 1, 1 << 20);
+  v.field("batch_tokens", batch_tokens, "most rows a batch, over all processes; 0 sets no limit", 0,
+          1 << 30);
+  v.field("workers", workers, "threads that build batches ahead; 0 builds each when it is asked for", 0,
+          256);
+  v.field("prefetch", prefetch, "batches built ahead", 1, 1024);
+  v.field("cache_mb", cache_mb, "memory for decoded images, in MiB", 0, 1 << 30);
+  v.field("mix", mix,
+          "how often a task's samples occur in an epoch, by task (0.5: a random half); 1 when not named");
+  v.field("shuffle", shuffle, "a new order each epoch; false keeps the order of the data");
+  v.field("length_bucketing", length_bucketing, "batches of samples of similar length");
+  v.field("last_batch", last_batch,
+          "an epoch's incomplete last batch: fill it with the epoch's first samples, keep it, drop it",
+          {"fill", "keep", "drop"});
+  v.field("on_bad_sample", on_bad_sample, "on an unreadable image: stop, or skip its sample and count it",
+          {"stop", "skip"});
+  v.field("blind", blind, "control: every image is replaced by the mean colour");
+  v.field("augment_brightness", augment_brightness,
+          "brightness is multiplied by a factor drawn from 1 - a to 1 + a", 0, 0.9);
+}
+
+struct Loader::Impl {
+  const std::vector<Encoded> samples;
+  const vision::PreprocessConfig preprocess;
+  const LoaderConfig config;
+  const LabelSizes sizes;
+  const uint64_t seed;
+  const RegionGrid grid;
+  const Shard shard;
+  const OrderInput input;
+  const std::string identity;
+  ImageCache cache;
+
+  Position position;  // of the batch that next() returns next
+  int64_t skipped = 0;
+  double waited = 0;
+
+  // Shared with the threads, under `mutex`. Batches are numbered from the last start.
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  std::map<int64_t, Built> ready;
+  std::map<int64_t, std::shared_ptr<const EpochOrder>> orders;
+  Position to_build;
+  int64_t building = 0, consumed = 0;
+  bool stopping = false;
+  std::vector<std::thread> threads;
+
+  Impl(std::vector<Encoded> samples_, std::filesystem::path root,
+       vision::PreprocessConfig preprocess_, LoaderConfig config_, LabelSizes sizes_,
+       uint64_t seed_, RegionGrid grid_, Shard shard_)
+      : samples(std::move(samples_)), preprocess(std::move(preprocess_)), config(std::move(config_)),
+        sizes(sizes_), seed(seed_), grid(std::move(grid_)), shard(shard_),
+        input(order_input(samples, config.mix)), identity(fingerprint(samples, config, seed)),
+        cache(std::move(root), preprocess, config.cache_mb) {
+    check();
+  }
+  ~Impl() { stop(); }
+
+  void check() const {
+    if (samples.empty()) throw UsageError("loader: no samples");
+    if (shard.world < 1 || shard.rank < 0 || shard.rank >= shard.world) {
+      throw UsageError(str("loader: rank ", shard.rank, " of ", shard.world, " processes"));
+    }
+    if (config.batch_samples < shard.world) {
+      throw UsageError(str("loader: batch_samples ", config.batch_samples,
+                           " is less than one sample for each of ", shard.world, " processes"));
+    }
+    if (!grid.categories.empty() && grid.patches() < 1) {
+      throw UsageError("loader: region categories without a grid of patches");
+    }
+    for (const Encoded& sample : samples) {
+      if (config.batch_tokens > 0 && sample.length() > config.batch_tokens) {
+        throw UsageError(str("loader: sample ", sample.id, " has ", sample.length(),
+                             " rows, batch_tokens is ", config.batch_tokens));
+      }
+    }
+    if (epoch_order(input, config, seed, 0).empty()) {
+      throw UsageError(str("loader: mix ", config.mix.dump(), " leaves no sample"));
+    }
+    warn_of_other_categories();
+  }
+
+  void warn_of_other_categories() const {
+    if (grid.categories.empty()) return;
+    std::set<std::string> others;
+    for (const Encoded& sample : samples) {
+      for (const skills::RegionTarget& object : sample.objects) {
+        const auto& known = grid.categories;
+        if (std::find(known.begin(), known.end(), object.category) == known.end()) {
+          others.insert(object.category);
+        }
+      }
+    }
+    if (others.empty()) return;
+    log::warn("categories without a region target: ",
+              join(std::vector<std::string>(others.begin(), others.end()), ", "));
+  }
+
+  // Call with the mutex held. Only the epochs around the current one are asked for again and again.
+  std::shared_ptr<const EpochOrder> order(int64_t epoch) {
+    const auto found = orders.find(epoch);
+    if (found != orders.end()) return found->second;
+    if (orders.size() >= 4) orders.clear();
+    return orders[epoch] = std::make_shared<const EpochOrder>(epoch_order(input, config, seed, epoch));
+  }
+
+  Position after(const Position& at) {
+    const bool last = at.index + 1 >= static_cast<int64_t>(order(at.epoch)->size());
+    return last ? Position{at.epoch + 1, 0} : Position{at.epoch, at.index + 1};
+  }
+
+  Item load(const Encoded& sample, int64_t epoch) {
+    Item item{&sample, {}, {}};
+    if (sample.image.empty()) return item;
+    vision::ImageSize original;
+    if (config.blind) {
+      item.pixels_CHW = vision::mean_colour_image(preprocess);
+      if (!grid.categories.empty()) original = cache.size(sample.image);
+    } else {
+      const vision::RawImage image = cache.get(sample.image);
+      original = image.original;
+      double gain = 1;
+      if (config.augment_brightness > 0) {
+        RandomStream stream(seed, str("data/brightness/", epoch, "/", sample.id));
+        gain = stream.uniform(1 - config.augment_brightness, 1 + config.augment_brightness);
+      }
+      item.pixels_CHW = vision::normalise(image.pixels_CHW, preprocess, gain);
+    }
+    if (!grid.categories.empty()) {
+      item.region_PC = region_targets(sample.objects, grid, original, preprocess);
+    }
+    return item;
+  }
+
+  Built build(const EpochOrder& order, const Position& at) {
+    Built built;
+    try {
+      const std::vector<int32_t>& all = order[static_cast<size_t>(at.index)];
+      const auto count = static_cast<int64_t>(all.size());
+      std::vector<Item> items;
+      for (int64_t i = count * shard.rank / shard.world; i < count * (shard.rank + 1) / shard.world;
+           ++i) {
+        const Encoded& sample = samples[static_cast<size_t>(all[static_cast<size_t>(i)])];
+        try {
+          items.push_back(load(sample, at.epoch));
+        } catch (const DataError& error) {
+          if (config.on_bad_sample != "skip") throw DataError(str("sample ", sample.id, ": ", error.what()));
+          built.skipped.push_back(str("sample ", sample.id, ": ", error.what()));
+        }
+      }
+      if (!items.empty()) built.batch = collate(items, sizes);
+    } catch (...) {
+      built.error = std::current_exception();
+    }
+    return built;
+  }
+
+  void start() {
+    to_build = position;
+    building = consumed = 0;
+    ready.clear();
+    stopping = false;
+    for (int64_t i = 0; i < config.workers; ++i) threads.emplace_back([this] { work(); });
+  }
+
+  void stop() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    changed.notify_all();
+    for (std::thread& thread : threads) thread.join();
+    threads.clear();
+  }
+
+  void work() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      changed.wait(lock, [&] { return stopping || building < consumed + config.prefetch; });
+      if (stopping) return;
+      const int64_t number = building++;
+      const Position at = to_build;
+      const std::shared_ptr<const EpochOrder> batches = order(at.epoch);
+      to_build = after(at);
+      lock.unlock();
+      Built built = build(*batches, at);
+      lock.lock();
+      ready.emplace(number, std::move(built));
+      changed.notify_all();
+    }
+  }
+
+  Built take() {
+    const auto begin = std::chrono::steady_clock::now();
+    std::unique_lock lock(mutex);
+    Built built;
+    if (config.workers == 0) {
+      const std::shared_ptr<const EpochOrder> batches = order(position.epoch);
+      built = build(*batches, position);
+    } else {
+      if (threads.empty()) start();
+      changed.wait(lock, [&] { return ready.contains(consumed); });
+      built = std::move(ready.extract(consumed).mapped());
+      ++consumed;
+      changed.notify_all();
+    }
+    position = after(position);
+    waited += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return built;
+  }
+
+  Batch next() {
+    const Position first = position;
+    for (;;) {
+      Built built = take();
+      if (built.error) std::rethrow_exception(built.error);
+      for (const std::string& message : built.skipped) {
+        log::warn("skipped ", message);
+        ++skipped;
+      }
+      if (built.batch.samples > 0) return std::move(built.batch);
+      if (position.epoch > first.epoch + 1) {
+        throw DataError(str("no sample of a whole epoch could be read; ", skipped, " were skipped"));
+      }
+    }
+  }
+};
+
+Loader::Loader(std::vector<Encoded> samples, std::filesystem::path root,
+               vision::PreprocessConfig preprocess, LoaderConfig config, LabelSizes sizes,
+               uint64_t seed, RegionGrid grid, Shard shard)
+    : impl_(std::make_unique<Impl>(std::move(samples), std::move(root), std::move(preprocess),
+                                   std::move(config), sizes, seed, std::move(grid), shard)) {}
+
+Loader::~Loader() = default;
+Loader::Loader(Loader&&) noexcept = default;
+Loader& Loader::operator=(Loader&&) noexcept = default;
+
+Batch Loader::next() { return impl_->next(); }
+
+Json Loader::state() const {
+  return Json{{"epoch", impl_->position.epoch},
+              {"batch", impl_->position.index},
+              {"skipped", impl_->skipped},
+              {"data", impl_->identity}};
+}
+
+void Loader::set_state(const Json& state) {
+  const std::string where = "loader state";
+  if (json_string(state, "data", where) != impl_->identity) {
+    throw DataError("loader state: it was saved over other samples, another seed, mix or batch size");
+  }
+  const Position position{json_int(state, "epoch", where), json_int(state, "batch", where)};
+  const int64_t skipped = json_int(state, "skipped", where);
+  if (position.epoch < 0 || position.index < 0 ||
+      position.index >= batches_in_epoch(position.epoch)) {
+    throw DataError(str("loader state: no batch ", position.index, " in epoch ", position.epoch));
+  }
+  impl_->stop();
+  impl_->position = position;
+  impl_->skipped = skipped;
+}
+
+int64_t Loader::epoch() const { return impl_->position.epoch; }
+int64_t Loader::batch_in_epoch() const { return impl_->position.index; }
+int64_t Loader::batches_in_epoch(int64_t epoch) const {
+  const std::lock_guard lock(impl_->mutex);
+  return static_cast<int64_t>(impl_->order(epoch)->size());
+}
+int64_t Loader::samples() const { return static_cast<int64_t>(impl_->samples.size()); }
+int64_t Loader::skipped() const { return impl_->skipped; }
+double Loader::wait_seconds() const { return impl_->waited; }
+
+}  // namespace mose::data
