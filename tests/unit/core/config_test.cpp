@@ -57,7 +57,9 @@ struct Config {
   }
 };
 
-void read(Config& config, const char* text) { from_json_config(config, Json::parse(text), "x.json"); }
+void read(Config& config, const char* text) {
+  from_json_config(config, Json::parse(text), "x.json");
+}
 
 // The message of the UsageError that reading `text` throws.
 std::string error_of(const char* text) {
@@ -104,8 +106,9 @@ TEST(Config, AWholeFloatIsAnInteger) {
 }
 
 TEST(Config, AnUnknownKeyNamesItsPathAndTheNearestKnownOne) {
-  EXPECT_THAT(error_of(R"({"layer": 3})"),
-              AllOf(HasSubstr("x.json"), HasSubstr("unknown key \"layer\""), HasSubstr("\"layers\"")));
+  EXPECT_THAT(
+      error_of(R"({"layer": 3})"),
+      AllOf(HasSubstr("x.json"), HasSubstr("unknown key \"layer\""), HasSubstr("\"layers\"")));
   EXPECT_THAT(error_of(R"({"vision": {"pach": 3}})"),
               AllOf(HasSubstr("\"vision.pach\""), HasSubstr("\"vision.patch\"")));
   EXPECT_THAT(error_of(R"({"stages": [{}, {"step": 3}]})"),
@@ -137,12 +140,13 @@ TEST(Config, AValueOutOfRangeNamesTheRange) {
 }
 
 TEST(Config, AWrongChoiceNamesTheChoicesAndTheNearest) {
-  EXPECT_THAT(error_of(R"({"router": "skil"})"),
-              AllOf(HasSubstr("topk, skill, hierarchical_skill"), HasSubstr("did you mean \"skill\"")));
+  EXPECT_THAT(error_of(R"({"router": "skil"})"), AllOf(HasSubstr("topk, skill, hierarchical_skill"),
+                                                       HasSubstr("did you mean \"skill\"")));
 }
 
 TEST(ApplySet, ReachesNestedKeysAndListItemsByIndexOrName) {
-  Json json = Json::parse(R"({"model": {"layers": 2}, "stages": [{"name": "router", "steps": 1}, {"steps": 2}]})");
+  Json json = Json::parse(
+      R"({"model": {"layers": 2}, "stages": [{"name": "router", "steps": 1}, {"steps": 2}]})");
   apply_set(json, "model.layers=6");
   apply_set(json, "stages.router.steps=10");
   apply_set(json, "stages.1.steps=20");
@@ -167,7 +171,8 @@ TEST(LoadConfig, LaterFilesWinObjectsMergeListsAreReplacedAndSetsWinOverAll) {
   const TemporaryFolder folder;
   const std::string first = (folder.path / "first.json").string();
   const std::string second = (folder.path / "second.json").string();
-  write_file(first, R"({"layers": 3, "dropout": 0.1, "sizes": [1, 2, 3], "vision": {"patch": 16}})");
+  write_file(first,
+             R"({"layers": 3, "dropout": 0.1, "sizes": [1, 2, 3], "vision": {"patch": 16}})");
   write_file(second, R"({"layers": 4, "sizes": [9], "table": {"k": 1}})");
   const Config config = load_config<Config>({first, second}, {"layers=5", "router=skill"});
   EXPECT_EQ(config.layers, 5);
@@ -183,13 +188,15 @@ TEST(LoadConfig, AMissingOrMalformedFileIsADataErrorNamingIt) {
   write_file(bad, "{\"layers\": 3,\n");
   EXPECT_THAT(message_of<DataError>([&] { load_config<Config>({bad}, {}); }),
               AllOf(HasSubstr(bad), HasSubstr("line 2")));
-  EXPECT_THAT(message_of<DataError>([&] { load_config<Config>({bad + "x"}, {}); }), HasSubstr(bad + "x"));
+  EXPECT_THAT(message_of<DataError>([&] { load_config<Config>({bad + "x"}, {}); }),
+              HasSubstr(bad + "x"));
 }
 
 TEST(ConfigReference, HasOneRowForEveryField) {
   const std::string table = config_reference<Config>();
-  for (const char* row : {"`tied`", "`layers` | int | `6` | 1 to 1000 | number of blocks", "`vision.patch`",
-                          "`second.patch`", "`stages[].name`", "`stages[].steps` | int | `10` | at least 0"}) {
+  for (const char* row :
+       {"`tied`", "`layers` | int | `6` | 1 to 1000 | number of blocks", "`vision.patch`",
+        "`second.patch`", "`stages[].name`", "`stages[].steps` | int | `10` | at least 0"}) {
     EXPECT_THAT(table, HasSubstr(row));
   }
 }

@@ -61,7 +61,8 @@ TEST(AtomicFile, AReaderSeesTheOldOrTheNewFileNeverAPart) {
 }
 
 TEST(WriteFile, AFullDiskIsAnErrorThatNamesThePath) {
-  const std::string message = message_of<Error>([] { write_file("/dev/full", std::string(1 << 20, 'x')); });
+  const std::string message =
+      message_of<Error>([] { write_file("/dev/full", std::string(1 << 20, 'x')); });
   EXPECT_THAT(message, AllOf(HasSubstr("/dev/full"), HasSubstr("No space left on device")));
   EXPECT_TRUE(fs::is_character_file("/dev/full"));  // not replaced by a regular file
 }
@@ -78,7 +79,8 @@ TEST(WriteFile, DevicesAndPipesAreWrittenInPlace) {
   char buffer[64];
   const ssize_t got = read(reader, buffer, sizeof buffer);
   close(reader);
-  EXPECT_EQ(std::string(buffer, static_cast<size_t>(std::max<ssize_t>(got, 0))), "through the pipe");
+  EXPECT_EQ(std::string(buffer, static_cast<size_t>(std::max<ssize_t>(got, 0))),
+            "through the pipe");
   EXPECT_TRUE(fs::is_fifo(fifo));
 }
 
@@ -97,7 +99,8 @@ TEST(ReadFile, AMissingFileAndAFolderAreDataErrorsThatNameThePath) {
   const TemporaryFolder folder;
   EXPECT_THAT(message_of<DataError>([&] { read_file(folder.path / "none"); }),
               AllOf(HasSubstr((folder.path / "none").string()), HasSubstr("no such file")));
-  EXPECT_THAT(message_of<DataError>([&] { read_file(folder.path); }), HasSubstr("not a regular file"));
+  EXPECT_THAT(message_of<DataError>([&] { read_file(folder.path); }),
+              HasSubstr("not a regular file"));
 }
 
 TEST(ForEachLine, SkipsEmptyLinesKeepsNumbersAndAcceptsCarriageReturns) {

@@ -37,7 +37,8 @@ struct TemporaryFolder {
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
   int64_t entries() const {
-    return std::distance(std::filesystem::directory_iterator(path), std::filesystem::directory_iterator());
+    return std::distance(std::filesystem::directory_iterator(path),
+                         std::filesystem::directory_iterator());
   }
 };
 

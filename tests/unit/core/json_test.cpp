@@ -22,8 +22,10 @@ TEST(Json, KeepsTheOrderOfKeysThroughAFile) {
 TEST(Json, MalformedTextIsADataErrorWithFileLineAndColumn) {
   EXPECT_THAT(message_of<DataError>([] { parse_json("{\"a\": 1,\n \"b\": }", "file.json"); }),
               AllOf(HasSubstr("file.json"), HasSubstr("line 2"), HasSubstr("column")));
-  for (const char* truncated : {"", "{", "{\"a\"", "{\"a\": [1, 2", "\"text", "{} extra", "nul", "\"\xff\""}) {
-    EXPECT_THAT(message_of<DataError>([&] { parse_json(truncated, "file.json"); }), HasSubstr("file.json"))
+  for (const char* truncated :
+       {"", "{", "{\"a\"", "{\"a\": [1, 2", "\"text", "{} extra", "nul", "\"\xff\""}) {
+    EXPECT_THAT(message_of<DataError>([&] { parse_json(truncated, "file.json"); }),
+                HasSubstr("file.json"))
         << truncated;
   }
 }
@@ -40,12 +42,17 @@ TEST(Json, AMissingFieldAndAWrongTypeNameFileKeyExpectedAndFound) {
               AllOf(HasSubstr("f.json"), HasSubstr("\"none\" is missing")));
   EXPECT_THAT(message_of<DataError>([&] { json_string(object, "int", "f.json"); }),
               AllOf(HasSubstr("\"int\""), HasSubstr("a string"), HasSubstr("number 3")));
-  EXPECT_THAT(message_of<DataError>([&] { json_int(object, "number", "f"); }), HasSubstr("an integer"));
+  EXPECT_THAT(message_of<DataError>([&] { json_int(object, "number", "f"); }),
+              HasSubstr("an integer"));
   EXPECT_THAT(message_of<DataError>([&] { json_int(object, "huge", "f"); }), HasSubstr("64 bits"));
-  EXPECT_THAT(message_of<DataError>([&] { json_number(object, "text", "f"); }), HasSubstr("a number"));
-  EXPECT_THAT(message_of<DataError>([&] { json_array(object, "object", "f"); }), HasSubstr("an array"));
-  EXPECT_THAT(message_of<DataError>([&] { json_object(object, "list", "f"); }), HasSubstr("an object"));
-  EXPECT_THAT(message_of<DataError>([&] { json_at(Json::array(), "k", "f"); }), HasSubstr("an object"));
+  EXPECT_THAT(message_of<DataError>([&] { json_number(object, "text", "f"); }),
+              HasSubstr("a number"));
+  EXPECT_THAT(message_of<DataError>([&] { json_array(object, "object", "f"); }),
+              HasSubstr("an array"));
+  EXPECT_THAT(message_of<DataError>([&] { json_object(object, "list", "f"); }),
+              HasSubstr("an object"));
+  EXPECT_THAT(message_of<DataError>([&] { json_at(Json::array(), "k", "f"); }),
+              HasSubstr("an object"));
 }
 
 }  // namespace

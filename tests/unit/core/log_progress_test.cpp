@@ -58,7 +58,8 @@ TEST_F(Log, BracesInAMessageAreText) {
 }
 
 TEST_F(Log, AFileThatCannotBeOpenedIsAnError) {
-  EXPECT_THAT(message_of<Error>([] { log::add_file("/proc/none/log.txt"); }), HasSubstr("/proc/none/log.txt"));
+  EXPECT_THAT(message_of<Error>([] { log::add_file("/proc/none/log.txt"); }),
+              HasSubstr("/proc/none/log.txt"));
 }
 
 TEST_F(Log, ProgressEndsWithOneLineOfWhatWasDone) {

@@ -35,7 +35,9 @@ void define(CLI::App& app) {
   fail("divergence", DivergenceError("a divergence"));
   fail("unknown", std::runtime_error("an unforeseen error"));
   app.add_subcommand("ok", "prints")->callback([] { std::cout << "a result\n"; });
-  app.add_subcommand("long", "prints much")->callback([] { std::cout << std::string(1 << 20, 'x'); });
+  app.add_subcommand("long", "prints much")->callback([] {
+    std::cout << std::string(1 << 20, 'x');
+  });
   app.add_subcommand("stopped", "gets a signal")->callback([] {
     std::raise(SIGTERM);
     throw_if_stopped();
@@ -55,7 +57,8 @@ Result run(const std::vector<std::string>& arguments, const char* output = nullp
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
-    ProgramInfo info{"mose-test", "A program of the tests.", [] { return std::string("Library 1.2"); }};
+    ProgramInfo info{"mose-test", "A program of the tests.",
+                     [] { return std::string("Library 1.2"); }};
     const int code = run_program(static_cast<int>(argv.size()), argv.data(), info, define);
     std::cout.flush();
     std::fflush(nullptr);
@@ -63,13 +66,16 @@ Result run(const std::vector<std::string>& arguments, const char* output = nullp
   }
   int status = 0;
   waitpid(child, &status, 0);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), output ? "" : read_file(out), read_file(err)};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), output ? "" : read_file(out),
+          read_file(err)};
 }
 
 TEST(Program, EachErrorHasItsExitCodeAndOneLineOnStderr) {
   const std::pair<const char*, std::pair<int, const char*>> cases[] = {
-      {"runtime", {1, "mose-test: a runtime error\n"}}, {"usage", {2, "mose-test: a usage error\n"}},
-      {"data", {3, "mose-test: a data error\n"}},       {"divergence", {4, "mose-test: a divergence\n"}},
+      {"runtime", {1, "mose-test: a runtime error\n"}},
+      {"usage", {2, "mose-test: a usage error\n"}},
+      {"data", {3, "mose-test: a data error\n"}},
+      {"divergence", {4, "mose-test: a divergence\n"}},
       {"unknown", {1, "mose-test: unexpected error: an unforeseen error\n"}}};
   for (const auto& [command, expected] : cases) {
     const Result result = run({command});
@@ -96,7 +102,9 @@ TEST(Program, AFullDiskBehindStdoutIsAnError) {
 
 TEST(Program, AWrongCommandLineIsCodeTwo) {
   for (const std::vector<std::string>& words :
-       std::vector<std::vector<std::string>>{{"--no-such-option"}, {"no-such-command"}, {"--log-level"},
+       std::vector<std::vector<std::string>>{{"--no-such-option"},
+                                             {"no-such-command"},
+                                             {"--log-level"},
                                              {"ok", "--log-level", "loud"}}) {
     const Result result = run(words);
     EXPECT_EQ(result.code, 2) << join(words, " ");
@@ -107,7 +115,8 @@ TEST(Program, AWrongCommandLineIsCodeTwo) {
 TEST(Program, HelpAndVersionGoToStdoutWithCodeZero) {
   const Result help = run({"--help"});
   EXPECT_EQ(help.code, 0);
-  EXPECT_THAT(help.out, AllOf(HasSubstr("A program of the tests."), HasSubstr("--log-level"), HasSubstr("divergence")));
+  EXPECT_THAT(help.out, AllOf(HasSubstr("A program of the tests."), HasSubstr("--log-level"),
+                              HasSubstr("divergence")));
   const Result version_text = run({"--version"});
   EXPECT_EQ(version_text.code, 0);
   EXPECT_EQ(version_text.out, "mose-test " + version() + "\nLibrary 1.2\n");

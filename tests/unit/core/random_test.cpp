@@ -59,7 +59,8 @@ TEST(RandomStream, RefusesAStateThatIsNotOne) {
   RandomStream stream(3, "x");
   const std::string before = stream.state();
   for (const char* bad : {"", "1 2 3", "1 2 3 z"}) {
-    EXPECT_THAT(message_of<DataError>([&] { stream.set_state(bad); }), testing::HasSubstr("malformed"));
+    EXPECT_THAT(message_of<DataError>([&] { stream.set_state(bad); }),
+                testing::HasSubstr("malformed"));
   }
   EXPECT_EQ(stream.state(), before);
 }

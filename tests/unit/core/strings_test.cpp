@@ -22,7 +22,8 @@ TEST(Strings, TrimLowerAndReplace) {
 }
 
 TEST(Strings, HtmlEscapeCoversTextAndAttributes) {
-  EXPECT_EQ(html_escape("<a href=\"x\">&'</a>"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;&lt;/a&gt;");
+  EXPECT_EQ(html_escape("<a href=\"x\">&'</a>"),
+            "&lt;a href=&quot;x&quot;&gt;&amp;&#39;&lt;/a&gt;");
 }
 
 TEST(NearestName, FindsASlipAndRefusesAnotherWord) {
