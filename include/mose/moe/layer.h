@@ -21,7 +21,7 @@ struct Config {
   std::string placement = "alternate";  // which decoder layers are sparse
   std::vector<int64_t> layers;        // with placement "listed"
   std::string router = "hierarchical_skill";
-  std::string supervise = "skill";    // level the router losses use, or "split": lower layers by stage
+  std::string supervise = "skill";    // level the router losses use: stage, skill or split (Supervision)
   std::string assignment = "auto";    // identity, by_stage, table, auto
   Json table = Json::object();        // with assignment "table": skill name -> list of experts
   int64_t shared_experts = 0;         // experts kept free of any skill (the last ones)
@@ -29,17 +29,38 @@ struct Config {
   void visit(FieldVisitor& v);
 };
 
+// What visit() cannot see field by field: top_k within experts, shared experts leaving one for the
+// skills, stage supervision only where the router has stage logits. UsageError names both fields.
+void check_config(const Config& config);
+
 // Indices of the sparse layers among `layers` decoder layers ("alternate": 0, 2, 4, ...; "all",
 // "first_half", "second_half", "listed"). UsageError on an index out of range.
 std::vector<int64_t> sparse_layers(const Config& config, int64_t layers);
 
+// Which losses teach the router of the `index`-th of `count` sparse layers. supervise "skill": both
+// levels everywhere; "stage": the stage alone; "split": the lower half by the stage alone, the upper
+// half by both.
+struct Supervision {
+  bool stage = true, skill = true;
+};
+Supervision supervision(const Config& config, int64_t index, int64_t count);
+
 // A_SE, float32, rows sum to 1: which experts serve which skill. `mass` is the labelled token mass
-// of each skill, used by "auto" (greedy: the heaviest skill goes to the lightest expert; every
-// skill of a stage prefers experts that already serve the stage when loads tie); empty means equal masses.
+// of each skill; empty means equal masses, and a skill without mass counts a thousandth of the mean.
+// The last `shared_experts` columns are zero: no skill leads there (see make_router).
+//   identity  skill s -> expert s; needs as many skills as experts that are not shared
+//   by_stage  experts are dealt to stages by mass (at least one each, in order of stages), and the
+//             skills of a stage to the stage's experts as "auto" does
+//   table     skill name -> list of experts, equal parts; every skill and every expert must appear
+//   auto      greedy: the heaviest skill goes to the lightest expert; when loads tie, to one that
+//             already serves the skill's stage. Experts left over share the heaviest skills.
+// Experts that share one skill get equal probabilities from a hierarchical router, so prefer at most
+// as many experts as skills. UsageError names the field and the skill.
 torch::Tensor make_assignment(const Config& config, const skills::Taxonomy& taxonomy,
                               const std::vector<double>& mass);
 
-// What the layer needs to know of the skills; tensors are moved with the module.
+// What the layer needs to know of the skills. Layers keep a copy that moves with the module; it follows
+// from the config and the taxonomy, so it is no part of the saved weights.
 struct SkillMap {
   torch::Tensor assignment_SE;  // float32
   torch::Tensor skill_stage_S;  // int64: the stage of each skill
@@ -53,15 +74,25 @@ class Router : public torch::nn::Module {
   // x_TD in any floating type; the router computes in float32.
   virtual Routing forward(const torch::Tensor& x_TD) = 0;
 };
-// "topk", "skill" or "hierarchical_skill"; UsageError names the known ones otherwise. Weights are
-// drawn from U(-1/sqrt(D), 1/sqrt(D)) by PyTorch's default generator.
+// UsageError names the known routers otherwise. Weights are drawn from U(-1/sqrt(D), 1/sqrt(D)) by
+// PyTorch's default generator; the K largest probabilities (ties: the lower expert) are divided by their sum.
+//   topk                weight [E, D]; p = softmax(W x)
+//   skill               the same, and the logits are taught the experts of the token's skills
+//   hierarchical_skill  stage.weight [G, D], skill.weight [S, D]: p(s) = p(stage of s) p(s | stage),
+//                       p(e) = sum_s p(s) A[s, e]. With shared experts also shared.weight [H, D]:
+//                       (q_0, q_1 .. q_H) = softmax(0, W_shared x); shared expert h has p = q_h and
+//                       the others q_0 sum_s p(s) A[s, e], so a token is drawn to shared knowledge
+//                       by the language loss alone and the skill losses never forbid it.
 std::shared_ptr<Router> make_router(const Config& config, int64_t width, const SkillMap& map);
+std::vector<std::string> router_names();
 
 class Experts : public torch::nn::Module {
  public:
   // rows_RD sorted by expert; counts_E on the host. SwiGLU: down(silu(gate(x)) * up(x)).
   virtual torch::Tensor forward(const torch::Tensor& rows_RD, const std::vector<int64_t>& counts_E) = 0;
 };
+// gate_up_proj [E, 2F, D] (gate rows first) and down_proj [E, D, F], drawn from U(+-1/sqrt(fan in)).
+std::shared_ptr<Experts> make_experts(int64_t experts, int64_t width, int64_t intermediate);
 
 // Parameters, as transformers 5 names them: gate.* (router), experts.gate_up_proj [E, 2F, D],
 // experts.down_proj [E, D, F].
@@ -69,13 +100,15 @@ class MoeLayer : public torch::nn::Module {
  public:
   MoeLayer(const Config& config, int64_t width, int64_t intermediate, const SkillMap& map);
 
-  // y = sum over the K chosen experts of weight * expert(x).
+  // y = sum over the K chosen experts of weight * expert(x), in the type of x. Every token is served
+  // and repeated calls are bitwise equal.
   std::pair<torch::Tensor, Routing> forward(const torch::Tensor& x_TD);
 
   Router& router() { return *router_; }
   Experts& experts() { return *experts_; }
 
  private:
+  int64_t width_, expert_count_;
   std::shared_ptr<Router> router_;
   std::shared_ptr<Experts> experts_;
 };

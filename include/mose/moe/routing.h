@@ -7,7 +7,8 @@
 
 namespace mose::moe {
 
-// Soft labels of the rows; a row with weight 0 carries no router loss. All float32.
+// Soft labels of the rows; a row with weight 0 carries no router loss. All float32. Undefined tensors
+// mean that there are no labels of that level.
 struct RouterLabels {
   torch::Tensor stage_TG;        // rows sum to 1 where stage_weight_T > 0
   torch::Tensor stage_weight_T;  // 0, or the label's confidence (times the prompt's down-weight)
@@ -21,8 +22,9 @@ struct Routing {
   torch::Tensor experts_TK;        // int64, by falling probability
   torch::Tensor probabilities_TE;  // float32, rows sum to 1
   torch::Tensor logits_TE;         // float32; log probabilities where the router has no expert logits
-  std::optional<torch::Tensor> stage_logits_TG;  // hierarchical_skill only
+  std::optional<torch::Tensor> stage_logits_TG;  // hierarchical_skill only, before softmax
   std::optional<torch::Tensor> skill_logits_TS;  // log p(skill) = log p(stage) + log p(skill | stage)
+  bool experts_taught = false;  // skill: the expert logits are taught labels_TS * A
 };
 
 }  // namespace mose::moe

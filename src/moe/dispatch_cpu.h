@@ -1,0 +1,24 @@
+// The CPU's kernels of dispatch. Each has a plain LibTorch form in dispatch.cpp that serves other
+// devices; the tests hold one against the other.
+#pragma once
+
+#include <torch/types.h>
+
+#include "mose/moe/dispatch.h"
+
+namespace mose::moe::cpu {
+
+Dispatch plan_dispatch(const torch::Tensor& experts_TK, int64_t experts);
+torch::Tensor top_k_indices(const torch::Tensor& values_TE, int64_t k);
+
+// sum_k rows[row[t, k]], the gradient of gather_rows.
+torch::Tensor sum_choices(const torch::Tensor& rows_RD, const torch::Tensor& row_TK);
+torch::Tensor combine(const torch::Tensor& rows_RD, const torch::Tensor& weights_TK, const torch::Tensor& row_TK);
+
+struct CombineGradients {
+  torch::Tensor rows_RD, weights_TK;
+};
+CombineGradients combine_backward(const torch::Tensor& grad_TD, const torch::Tensor& rows_RD,
+                                  const torch::Tensor& weights_TK, const torch::Tensor& row_TK);
+
+}  // namespace mose::moe::cpu

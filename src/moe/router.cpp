@@ -1,0 +1,58 @@
+#include <ATen/autocast_mode.h>
+
+#include <array>
+#include <cmath>
+
+#include "mose/core/error.h"
+#include "mose/core/strings.h"
+#include "mose/moe/dispatch.h"
+#include "moe/router_parts.h"
+
+namespace mose::moe {
+namespace {
+
+struct Registration {
+  const char* name;
+  std::shared_ptr<Router> (*make)(const Config&, int64_t, const SkillMap&);
+};
+
+constexpr std::array kRouters{
+    Registration{"topk", make_topk_router},
+    Registration{"skill", make_skill_router},
+    Registration{"hierarchical_skill", make_hierarchical_router},
+};
+
+}  // namespace
+
+std::vector<std::string> router_names() {
+  std::vector<std::string> names;
+  for (const Registration& r : kRouters) names.emplace_back(r.name);
+  return names;
+}
+
+std::shared_ptr<Router> make_router(const Config& config, int64_t width, const SkillMap& map) {
+  check_config(config);
+  if (width < 1) throw UsageError(str("moe: router of width ", width, ": expected at least 1"));
+  for (const Registration& r : kRouters) {
+    if (config.router == r.name) return r.make(config, width, map);
+  }
+  throw UsageError(str("moe: router = \"", config.router, "\": expected one of ", join(router_names(), ", ")));
+}
+
+torch::Tensor linear_float32(const torch::Tensor& x_TD, const torch::Tensor& weight_ED) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  return at::linear(x_TD.to(torch::kFloat32), weight_ED.to(torch::kFloat32));
+}
+
+torch::Tensor router_weight(int64_t rows, int64_t width) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(width));
+  return torch::empty({rows, width}, torch::kFloat32).uniform_(-bound, bound);
+}
+
+void choose_experts(Routing& routing, int64_t top_k) {
+  routing.experts_TK = top_k_indices(routing.probabilities_TE.detach(), top_k);
+  const torch::Tensor chosen_TK = routing.probabilities_TE.gather(1, routing.experts_TK);
+  routing.weights_TK = chosen_TK / chosen_TK.sum(1, /*keepdim=*/true);
+}
+
+}  // namespace mose::moe

@@ -1,0 +1,32 @@
+#include "moe/router_parts.h"
+
+namespace mose::moe {
+namespace {
+
+// The plain token router: p = softmax(W x).
+class TopKRouter : public Router {
+ public:
+  TopKRouter(int64_t experts, int64_t top_k, int64_t width) : top_k_(top_k) {
+    weight_ = register_parameter("weight", router_weight(experts, width));
+  }
+
+  Routing forward(const torch::Tensor& x_TD) override {
+    Routing routing;
+    routing.logits_TE = linear_float32(x_TD, weight_);
+    routing.probabilities_TE = routing.logits_TE.softmax(1);
+    choose_experts(routing, top_k_);
+    return routing;
+  }
+
+ private:
+  int64_t top_k_;
+  torch::Tensor weight_;
+};
+
+}  // namespace
+
+std::shared_ptr<Router> make_topk_router(const Config& config, int64_t width, const SkillMap&) {
+  return std::make_shared<TopKRouter>(config.experts, config.top_k, width);
+}
+
+}  // namespace mose::moe

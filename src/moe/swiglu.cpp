@@ -1,0 +1,140 @@
+#include "moe/swiglu.h"
+
+#include <torch/torch.h>
+
+namespace mose::moe {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Calls body(e, first row, rows) for each expert that has rows.
+template <class Body>
+void for_each_group(const std::vector<int64_t>& counts_E, const Body& body) {
+  int64_t begin = 0;
+  for (size_t e = 0; e < counts_E.size(); ++e) {
+    if (counts_E[e] > 0) body(static_cast<int64_t>(e), begin, counts_E[e]);
+    begin += counts_E[e];
+  }
+}
+
+Tensor row_ends(const std::vector<int64_t>& counts_E, torch::Device device) {
+  Tensor ends = torch::empty({static_cast<int64_t>(counts_E.size())}, torch::kInt32);
+  int32_t sum = 0;
+  for (size_t e = 0; e < counts_E.size(); ++e) {
+    ends.mutable_data_ptr<int32_t>()[e] = sum += static_cast<int32_t>(counts_E[e]);
+  }
+  return ends.to(device);
+}
+
+// Where expert weights get no rows their gradient must be zero, not whatever memory held.
+Tensor empty_gradient(const Tensor& weight, const std::vector<int64_t>& counts_E) {
+  Tensor grad = at::empty_like(weight, at::MemoryFormat::Contiguous);
+  for (size_t e = 0; e < counts_E.size(); ++e) {
+    if (counts_E[e] == 0) grad.select(0, static_cast<int64_t>(e)).zero_();
+  }
+  return grad;
+}
+
+struct Swiglu {
+  Tensor hidden_RF;  // silu(gate) * up
+  Tensor silu_RF;    // silu(gate)
+};
+
+Swiglu swiglu(const Tensor& gate_up_RF2) {
+  const int64_t f = gate_up_RF2.size(1) / 2;
+  const Tensor silu = at::silu(gate_up_RF2.narrow(1, 0, f));
+  return {silu * gate_up_RF2.narrow(1, f, f), silu};
+}
+
+// Writes the gradient of gate‖up into `grad`, from that of hidden.
+void swiglu_backward(const Tensor& grad_hidden_RF, const Tensor& gate_up_RF2, const Tensor& silu_RF,
+                     Tensor grad_RF2) {
+  const int64_t f = gate_up_RF2.size(1) / 2;
+  Tensor grad_gate = grad_RF2.narrow(1, 0, f), grad_up = grad_RF2.narrow(1, f, f);
+  at::mul_out(grad_up, grad_hidden_RF, silu_RF);
+  at::silu_backward_out(grad_gate, grad_hidden_RF * gate_up_RF2.narrow(1, f, f), gate_up_RF2.narrow(1, 0, f));
+}
+
+class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
+ public:
+  static Tensor forward(AutogradContext* ctx, const Tensor& rows, const Tensor& gate_up, const Tensor& down,
+                        const std::vector<int64_t>& counts_E, bool grouped) {
+    Tensor pre, out;
+    if (grouped) {
+      const Tensor ends = row_ends(counts_E, rows.device());
+      pre = at::_grouped_mm(rows, gate_up.transpose(1, 2), ends);
+      out = at::_grouped_mm(swiglu(pre).hidden_RF, down.transpose(1, 2), ends);
+    } else {
+      pre = at::empty({rows.size(0), gate_up.size(1)}, rows.options());
+      out = at::empty({rows.size(0), down.size(1)}, rows.options());
+      // All of one expert before the next: its hidden rows are still in cache for the second product.
+      for_each_group(counts_E, [&](int64_t e, int64_t begin, int64_t n) {
+        Tensor pre_e = pre.narrow(0, begin, n), out_e = out.narrow(0, begin, n);
+        at::mm_out(pre_e, rows.narrow(0, begin, n), gate_up.select(0, e).t());
+        at::mm_out(out_e, swiglu(pre_e).hidden_RF, down.select(0, e).t());
+      });
+    }
+    ctx->save_for_backward({rows, gate_up, down, pre});
+    ctx->saved_data["counts"] = counts_E;
+    ctx->saved_data["grouped"] = grouped;
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor &rows = saved[0], &gate_up = saved[1], &down = saved[2], &pre = saved[3];
+    const std::vector<int64_t> counts_E = ctx->saved_data["counts"].toIntVector();
+    const Tensor grad_out = grads[0].contiguous();
+    Tensor grad_rows, grad_gate_up, grad_down;
+    if (ctx->saved_data["grouped"].toBool()) {
+      const Tensor ends = row_ends(counts_E, rows.device());
+      const Swiglu s = swiglu(pre);
+      const Tensor grad_hidden = at::_grouped_mm(grad_out, down, ends);
+      Tensor grad_pre = at::empty_like(pre);
+      swiglu_backward(grad_hidden, pre, s.silu_RF, grad_pre);
+      if (ctx->needs_input_grad(0)) grad_rows = at::_grouped_mm(grad_pre, gate_up, ends);
+      if (ctx->needs_input_grad(1)) grad_gate_up = at::_grouped_mm(grad_pre.t(), rows, ends);
+      if (ctx->needs_input_grad(2)) grad_down = at::_grouped_mm(grad_out.t(), s.hidden_RF, ends);
+    } else {
+      if (ctx->needs_input_grad(0)) grad_rows = at::empty_like(rows);
+      if (ctx->needs_input_grad(1)) grad_gate_up = empty_gradient(gate_up, counts_E);
+      if (ctx->needs_input_grad(2)) grad_down = empty_gradient(down, counts_E);
+      for_each_group(counts_E, [&](int64_t e, int64_t begin, int64_t n) {
+        const Tensor pre_e = pre.narrow(0, begin, n), grad_out_e = grad_out.narrow(0, begin, n);
+        const Swiglu s = swiglu(pre_e);
+        Tensor grad_pre = at::empty_like(pre_e);
+        swiglu_backward(at::mm(grad_out_e, down.select(0, e)), pre_e, s.silu_RF, grad_pre);
+        if (grad_down.defined()) {
+          Tensor slice = grad_down.select(0, e);
+          at::mm_out(slice, grad_out_e.t(), s.hidden_RF);
+        }
+        if (grad_gate_up.defined()) {
+          Tensor slice = grad_gate_up.select(0, e);
+          at::mm_out(slice, grad_pre.t(), rows.narrow(0, begin, n));
+        }
+        if (grad_rows.defined()) {
+          Tensor slice = grad_rows.narrow(0, begin, n);
+          at::mm_out(slice, grad_pre, gate_up.select(0, e));
+        }
+      });
+    }
+    return {grad_rows, grad_gate_up, grad_down, Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+GroupedProduct choose_product(const Tensor& rows_RD, int64_t intermediate) {
+  const bool aligned = rows_RD.size(1) % 8 == 0 && intermediate % 8 == 0;
+  return rows_RD.is_cuda() && rows_RD.scalar_type() == torch::kBFloat16 && aligned ? GroupedProduct::kGrouped
+                                                                                  : GroupedProduct::kLoop;
+}
+
+Tensor stacked_swiglu(const Tensor& rows_RD, const Tensor& gate_up, const Tensor& down,
+                      const std::vector<int64_t>& counts_E, GroupedProduct product) {
+  return StackedSwiglu::apply(rows_RD.contiguous(), gate_up, down, counts_E, product == GroupedProduct::kGrouped);
+}
+
+}  // namespace mose::moe

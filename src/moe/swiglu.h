@@ -1,0 +1,25 @@
+// Stacked SwiGLU experts over rows sorted by expert, with a hand-written backward pass: gradients of
+// the stacked weights are written expert by expert into one tensor, where autograd through slices
+// would fill and add a whole stack for each expert.
+#pragma once
+
+#include <torch/types.h>
+
+#include <vector>
+
+namespace mose::moe {
+
+// How the products of the groups are computed. kLoop: one matrix product an expert, empty experts
+// skipped. kGrouped: at::_grouped_mm, one kernel for all experts where the device has one.
+enum class GroupedProduct { kLoop, kGrouped };
+
+// The faster one by measurement: kLoop but for bfloat16 on CUDA with 16-byte aligned rows.
+GroupedProduct choose_product(const torch::Tensor& rows_RD, int64_t intermediate);
+
+// out[r] = down_e (silu(gate_e x_r) * up_e x_r) for the rows r of expert e. One floating type
+// throughout. gate_up [E, 2F, D], down [E, D, F]; sum of counts = R.
+torch::Tensor stacked_swiglu(const torch::Tensor& rows_RD, const torch::Tensor& gate_up,
+                             const torch::Tensor& down, const std::vector<int64_t>& counts_E,
+                             GroupedProduct product);
+
+}  // namespace mose::moe
