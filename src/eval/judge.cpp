@@ -1,0 +1,101 @@
+#include "mose/eval/judge.h"
+
+#include <algorithm>
+
+#include "mose/coda/annotation.h"
+#include "mose/coda/answers.h"
+#include "mose/core/error.h"
+#include "mose/core/strings.h"
+#include "mose/eval/fact_metrics.h"
+#include "mose/eval/text_metrics.h"
+
+namespace mose::eval {
+namespace fs = std::filesystem;
+namespace {
+
+FactSet asked(const Question& question, FactSet facts) {
+  if (question.task == coda::kTasks[2]) {
+    facts.describe.clear();
+    facts.reason.clear();
+  } else {
+    facts.plan.clear();
+  }
+  return facts;
+}
+
+class FactsJudge : public Judge {
+ public:
+  explicit FactsJudge(std::shared_ptr<const FactReference> facts) : facts_(std::move(facts)) {}
+  std::string name() const override { return "facts"; }
+  std::string description() const override {
+    return "rule-based comparison of the classes, places, risks and actions that an answer states "
+           "with the scene's true facts";
+  }
+  Verdict rate(const JudgeRequest& request) override {
+    const FactSet expected = facts_->expected(request.question);
+    const FactSet predicted = facts_->predicted(request.question, request.prediction);
+    FactCounts counts = count_facts(predicted.describe, expected.describe);
+    counts += count_facts(predicted.reason, expected.reason);
+    counts += count_facts(predicted.plan, expected.plan);
+    return {100 * counts.f1(), ""};
+  }
+
+ private:
+  std::shared_ptr<const FactReference> facts_;
+};
+
+class TextJudge : public Judge {
+ public:
+  std::string name() const override { return "text"; }
+  std::string description() const override {
+    return "ROUGE-L F1 of an answer's words against the reference answer";
+  }
+  Verdict rate(const JudgeRequest& request) override {
+    if (trim(request.question.reference).empty()) return {std::nullopt, "no reference answer"};
+    return {100 * rouge_l(request.prediction, request.question.reference).f1, ""};
+  }
+};
+
+}  // namespace
+
+FactReference::FactReference(fs::path root, const std::string& split, FactLexicon lexicon)
+    : dir_(root / "facts" / coda::split_name(split)), lexicon_(std::move(lexicon)) {
+  if (!fs::is_directory(dir_)) {
+    throw DataError(str(dir_.string(), ": not there: the facts judge needs a set written by "
+                        "mose-data scenes, which stores each scene's true facts; use --judge text "
+                        "for other sets"));
+  }
+}
+
+FactSet FactReference::expected(const Question& question) const {
+  return asked(question, load_facts(dir_ / (question.id + ".json"), question.region));
+}
+
+FactSet FactReference::predicted(const Question& question, const std::string& answer) const {
+  return asked(question, lexicon_.extract(answer));
+}
+
+std::unique_ptr<Judge> make_facts_judge(std::shared_ptr<const FactReference> facts) {
+  return std::make_unique<FactsJudge>(std::move(facts));
+}
+
+std::unique_ptr<Judge> make_text_judge() { return std::make_unique<TextJudge>(); }
+
+std::vector<std::string> parse_judges(const std::string& list) {
+  std::vector<std::string> names;
+  for (const std::string& item : split(list, ',')) {
+    const std::string name = trim(item);
+    if (name != "facts" && name != "text") {
+      throw UsageError(str("--judge ", list, ": expected facts, text or both with a comma between, "
+                           "found \"", name, "\""));
+    }
+    if (std::find(names.begin(), names.end(), name) != names.end()) {
+      throw UsageError(str("--judge ", list, ": ", name, " is named twice"));
+    }
+    names.push_back(name);
+  }
+  if (names.empty()) throw UsageError("--judge: expected facts, text or both, found nothing");
+  return names;
+}
+
+}  // namespace mose::eval
