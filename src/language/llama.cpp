@@ -67,6 +67,8 @@ class Layer : public torch::nn::Module {
     return x_TD + out;
   }
 
+  const std::shared_ptr<moe::MoeLayer>& sparse() const { return sparse_; }
+
  private:
   int64_t index_;
   std::shared_ptr<nn::RmsNorm> input_layernorm_, post_attention_layernorm_;
@@ -105,6 +107,14 @@ class Llama : public LanguageBackbone {
   }
 
   const Tensor& embedding_weight() const override { return embedding_; }
+
+  std::vector<std::pair<int64_t, std::shared_ptr<moe::MoeLayer>>> moe_layers() const override {
+    std::vector<std::pair<int64_t, std::shared_ptr<moe::MoeLayer>>> out;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      if (layers_[i]->sparse()) out.emplace_back(static_cast<int64_t>(i), layers_[i]->sparse());
+    }
+    return out;
+  }
 
  private:
   Config config_;

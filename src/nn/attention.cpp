@@ -40,7 +40,7 @@ torch::Tensor attend_dense(const torch::Tensor& q, torch::Tensor k, torch::Tenso
 
 void check_heads(const torch::Tensor& q, const torch::Tensor& k, const SequencePlan& plan) {
   if (q.dim() != 3 || k.dim() != 3 || q.size(0) != plan.tokens() || q.size(1) % k.size(1) != 0) {
-    throw Error(str("attention: expected q [", plan.tokens(), ", heads, d] with a multiple of k's heads, "
+    throw Error(mose::str("attention: expected q [", plan.tokens(), ", heads, d] with a multiple of k's heads, "
                     "found q ", q.sizes(), " and k ", k.sizes()));
   }
 }
@@ -81,12 +81,12 @@ void KvCache::select(const std::vector<int64_t>& sequences) {
   lengths_ = std::move(lengths);
   for (auto& k : keys_) k = k.index_select(0, index);
   for (auto& v : values_) v = v.index_select(0, index);
-  mask_ = {};
+  mask_ = torch::Tensor();
 }
 
 void KvCache::advance(const SequencePlan& plan) {
   for (size_t n = 0; n < lengths_.size(); ++n) lengths_[n] += plan.offsets[n + 1] - plan.offsets[n];
-  mask_ = {};
+  mask_ = torch::Tensor();
 }
 
 torch::Tensor KvCache::attend(int64_t layer, const torch::Tensor& q_THd, const torch::Tensor& k_TKd,

@@ -98,7 +98,7 @@ class VisionTransformer : public VisionTower {
   Tensor forward(const Tensor& pixels_BCHW) override {
     if (pixels_BCHW.dim() != 4 || pixels_BCHW.size(1) != 3 || pixels_BCHW.size(2) != config_.image_height ||
         pixels_BCHW.size(3) != config_.image_width) {
-      throw Error(str("vision tower: expected pixels [B, 3, ", config_.image_height, ", ", config_.image_width,
+      throw Error(mose::str("vision tower: expected pixels [B, 3, ", config_.image_height, ", ", config_.image_width,
                       "], found ", pixels_BCHW.sizes()));
     }
     Tensor x = pixels_BCHW;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mose/core/config.h"
@@ -60,6 +61,8 @@ class LanguageBackbone : public torch::nn::Module {
   virtual LayerOutputs forward(const torch::Tensor& embeddings_TD, const nn::SequencePlan& plan,
                                const ForwardOptions& options = {}) = 0;
   virtual const torch::Tensor& embedding_weight() const = 0;  // [V, D]
+  // The sparse layers by decoder layer; empty for a dense decoder.
+  virtual std::vector<std::pair<int64_t, std::shared_ptr<moe::MoeLayer>>> moe_layers() const = 0;
 };
 
 // Explicit registration: UsageError names the known types.

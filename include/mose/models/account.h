@@ -1,0 +1,33 @@
+// What a model costs: parameters in all and activated by one token, memory, arithmetic. Computed from
+// the config alone, so a model of any size is accounted without being built.
+#pragma once
+
+#include "mose/core/json.h"
+#include "mose/models/vlm.h"
+#include "mose/skills/taxonomy.h"
+
+namespace mose::models {
+
+struct Account {
+  // Parameters.
+  int64_t vision = 0, projector = 0, embedding = 0, attention = 0, norms = 0, dense_ffn = 0, head = 0;
+  int64_t routers = 0, experts = 0;            // all experts of all sparse layers
+  int64_t activated_experts = 0;               // the top-K of each sparse layer
+  int64_t region_head = 0;                     // used in training only
+
+  int64_t language_total() const { return embedding + attention + norms + dense_ffn + head + routers + experts; }
+  int64_t language_activated() const { return language_total() - experts + activated_experts; }
+  int64_t total() const { return vision + projector + language_total() + region_head; }
+  int64_t activated() const { return vision + projector + language_activated(); }
+};
+
+// `skills` and `stages` size the hierarchical router (0 for a dense model).
+Account account(const Config& config, int64_t skills, int64_t stages);
+
+// The account with derived figures: bytes of weights by type, bytes to train with AdamW in float32
+// and in bfloat16 with float32 master weights, FLOPs of one decoder token (2 a multiply-add, without
+// attention's own products) and of one image.
+Json account_to_json(const Config& config, const Account& account);
+std::string account_table(const Config& config, const Account& account);
+
+}  // namespace mose::models

@@ -1,0 +1,37 @@
+// A model directory in the Hugging Face manner: config.json, model.safetensors (or shards),
+// tokenizer.json, tokenizer_config.json, preprocessor_config.json, skills.json.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "mose/io/safetensors.h"
+#include "mose/models/vlm.h"
+#include "mose/skills/taxonomy.h"
+#include "mose/text/tokenizer.h"
+#include "mose/vision/preprocess.h"
+
+namespace mose::models {
+
+struct Bundle {
+  std::shared_ptr<VisionLanguageModel> model;
+  text::Tokenizer tokenizer;
+  vision::PreprocessConfig preprocess;
+  skills::Taxonomy taxonomy;
+};
+
+// Writes the directory beside and renames it, replacing what was there.
+void save_bundle(const std::filesystem::path& dir, const Bundle& bundle);
+// DataError names the file and key of anything missing, malformed or of the wrong shape.
+Bundle load_bundle(const std::filesystem::path& dir);
+
+// Parameters as files hold them: stacked experts become one key an expert,
+// experts.{e}.{gate_proj,up_proj,down_proj}.weight, as transformers writes them.
+io::TensorMap weights_for_file(const VisionLanguageModel& model);
+// Fills the model; DataError names a missing, surplus or mis-shaped tensor.
+void load_weights(VisionLanguageModel& model, const io::StateDict& file);
+
+}  // namespace mose::models

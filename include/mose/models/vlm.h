@@ -1,0 +1,79 @@
+// The whole model: tower, projector, decoder, head.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mose/core/config.h"
+#include "mose/language/backbone.h"
+#include "mose/skills/taxonomy.h"
+#include "mose/vision/projector.h"
+#include "mose/vision/tower.h"
+
+namespace mose::models {
+
+struct Config {
+  vision::Config vision;
+  vision::ProjectorConfig projector;
+  language::Config language;
+  std::string chat_template = "chatml";
+  int64_t image_token_id = -1;                 // set when the tokenizer is known
+  std::vector<std::string> region_categories;  // object categories of the region head; empty = no head
+
+  int64_t image_tokens() const { return vision::image_tokens(projector, vision); }
+  void visit(FieldVisitor& v);
+};
+
+struct ImageFeatures {
+  torch::Tensor tower_BPD;       // the tower's patches
+  torch::Tensor embeddings_BQD;  // rows for the decoder
+};
+
+// Parameters are named as in transformers 5's LLaVA: model.vision_tower.*,
+// model.multi_modal_projector.*, model.language_model.*, lm_head.weight (when not tied), and
+// region_head.* (training only).
+class VisionLanguageModel : public torch::nn::Module {
+ public:
+  // A sparse decoder needs the taxonomy; `skill_mass` (labelled token mass by skill) serves the
+  // "auto" assignment. The assignment is then written into config().language.moe as a table, so
+  // that a saved model reloads the same one.
+  explicit VisionLanguageModel(Config config, const skills::Taxonomy* taxonomy = nullptr,
+                               const std::vector<double>& skill_mass = {});
+
+  ImageFeatures encode_images(const torch::Tensor& pixels_BCHW);
+  // [B, patches, categories]: does an object of the category cover the patch?
+  torch::Tensor region_logits(const torch::Tensor& tower_BPD) const;
+
+  // Image rows replace the image tokens in the order they stand in the stream; Error when their
+  // numbers differ. `images_BQD` may be undefined for text alone.
+  language::LayerOutputs forward(const torch::Tensor& tokens_T, const nn::SequencePlan& plan,
+                                 const torch::Tensor& images_BQD,
+                                 const language::ForwardOptions& options = {});
+  // hidden rows [R, D] -> logits [R, V]
+  torch::Tensor logits(const torch::Tensor& hidden_RD) const;
+
+  const Config& config() const { return config_; }
+  bool sparse() const { return config_.language.moe.has_value(); }
+  // Error on a dense model.
+  const moe::SkillMap& skill_map() const;
+  std::vector<std::pair<int64_t, std::shared_ptr<moe::MoeLayer>>> moe_layers() const { return language_->moe_layers(); }
+  torch::Device device() const;
+
+ private:
+  Config config_;
+  std::optional<moe::SkillMap> skills_;
+  std::shared_ptr<vision::VisionTower> tower_;
+  std::shared_ptr<vision::Projector> projector_;
+  std::shared_ptr<language::LanguageBackbone> language_;
+  std::shared_ptr<nn::Linear> lm_head_, region_head_;
+};
+
+// Draws every weight after seeding PyTorch's generator, so the same seed gives the same model.
+std::shared_ptr<VisionLanguageModel> make_model(const Config& config, uint64_t seed,
+                                                const skills::Taxonomy* taxonomy = nullptr,
+                                                const std::vector<double>& skill_mass = {});
+
+}  // namespace mose::models

@@ -1,0 +1,55 @@
+// The end-to-end loss of a batch, and its parts.
+#pragma once
+
+#include <torch/types.h>
+
+#include <array>
+#include <vector>
+
+#include "mose/data/batch.h"
+#include "mose/models/vlm.h"
+#include "mose/train/recipe.h"
+
+namespace mose::train {
+
+// The weights of LossWeights at one step.
+struct StepWeights {
+  double lm = 1, skill = 0, stage = 0, balance = 0, z = 0, region = 0;
+  std::array<double, 3> segments = {1, 1, 1};  // describe, reason, plan
+  double region_positive = 8;
+
+  bool routers() const { return skill != 0 || stage != 0 || balance != 0 || z != 0; }
+  bool language() const { return lm != 0 || routers(); }
+};
+StepWeights step_weights(const LossWeights& loss, int64_t step, int64_t steps);
+
+// What the parts of one global batch are divided by, so that computing it in parts changes nothing.
+struct Normalisers {
+  double rows = 0;    // sum of the segment weights of the supervised rows
+  double samples = 0, images = 0;
+};
+Normalisers normalisers(const data::Batch& batch, const StepWeights& weights);
+
+// Sums over parts of a batch; every tensor is a detached scalar. NaN where nothing was supervised.
+struct LossReport {
+  torch::Tensor total, lm, skill, stage, balance, z, region;
+  std::array<torch::Tensor, 3> segment_sum;  // unweighted sums of the token losses, by segment
+  std::array<int64_t, 3> segment_rows = {0, 0, 0};
+  double supervised = 0;
+  void add(const LossReport& other);
+};
+
+// Adds each router loss of every sparse layer, divided by the number of layers.
+void add_router_losses(const models::VisionLanguageModel& model, const std::vector<moe::Routing>& routings,
+                       const moe::RouterLabels& labels, LossReport& report);
+
+struct BatchLoss {
+  torch::Tensor loss;  // carries gradient
+  LossReport report;
+};
+
+// Forward pass and loss of (a part of) a batch. `whole` are the normalisers of the whole batch.
+BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batch,
+                     const StepWeights& weights, const Normalisers& whole);
+
+}  // namespace mose::train

@@ -1,0 +1,119 @@
+#include "mose/models/account.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "mose/core/strings.h"
+
+namespace mose::models {
+namespace {
+
+int64_t tower_parameters(const vision::Config& c) {
+  int64_t count = 0, channels = 3, left = c.patch_size;
+  if (c.stem == "conv") {
+    for (int64_t next = c.stem_width; left > 1; left /= 2, next = std::min(2 * next, c.hidden_size)) {
+      count += channels * next * 9 + next + 2 * next;  // convolution, bias, group norm
+      channels = next;
+    }
+  }
+  count += channels * c.hidden_size * left * left + c.hidden_size;  // patch embedding
+  count += c.patches() * c.hidden_size + 2 * c.hidden_size;         // positions, last norm
+  const int64_t D = c.hidden_size, F = c.intermediate_size;
+  return count + c.layers * (4 * D + 3 * D * D + 3 * D + D * D + D + 2 * D * F + F + D);
+}
+
+int64_t router_parameters(const moe::Config& moe, int64_t width, int64_t skills, int64_t stages) {
+  if (moe.router == "hierarchical_skill") {
+    // A stage row and a skill row each, and one gate and the logits of the experts that are free of skills.
+    return (skills + stages) * width + (moe.shared_experts > 0 ? (moe.shared_experts + 1) * width : 0);
+  }
+  return moe.experts * width;
+}
+
+}  // namespace
+
+Account account(const Config& config, int64_t skills, int64_t stages) {
+  const auto& l = config.language;
+  const int64_t D = l.hidden_size, F = l.intermediate_size, d = l.head_width();
+  Account a;
+  a.vision = tower_parameters(config.vision);
+  const int64_t merged = config.vision.hidden_size * config.projector.merge * config.projector.merge;
+  const int64_t hidden = config.projector.hidden_size > 0 ? config.projector.hidden_size : D;
+  a.projector = merged * hidden + hidden + hidden * D + D;
+  a.embedding = l.vocab_size * D;
+  a.head = l.tie_embeddings ? 0 : l.vocab_size * D;
+  const int64_t qkv = (l.heads + 2 * l.kv_heads) * d;
+  a.attention = l.layers * (qkv * D + (l.qkv_bias ? qkv : 0) + l.heads * d * D);
+  a.norms = (2 * l.layers + 1) * D;
+  const auto sparse = l.moe ? moe::sparse_layers(*l.moe, l.layers) : std::vector<int64_t>{};
+  const auto sparse_count = static_cast<int64_t>(sparse.size());
+  a.dense_ffn = 3 * D * F * (l.layers - sparse_count +
+                             (l.ffn_copies - 1) * static_cast<int64_t>(l.wide_layers.size()));
+  if (l.moe) {
+    const int64_t expert = 3 * D * (l.moe->intermediate > 0 ? l.moe->intermediate : F);
+    a.experts = sparse_count * l.moe->experts * expert;
+    a.activated_experts = sparse_count * l.moe->top_k * expert;
+    a.routers = sparse_count * router_parameters(*l.moe, D, skills, stages);
+  }
+  if (!config.region_categories.empty()) {
+    a.region_head = static_cast<int64_t>(config.region_categories.size()) * (config.vision.hidden_size + 1);
+  }
+  return a;
+}
+
+Json account_to_json(const Config& config, const Account& a) {
+  const double total = static_cast<double>(a.total());
+  // Every weight but the embedding table (a look-up) is used once a token; a tied head is that table.
+  const int64_t head = config.language.tie_embeddings ? a.embedding : a.head;
+  const double token_flops =
+      2.0 * static_cast<double>(a.language_activated() - a.embedding - a.head - a.norms + head);
+  Json j;
+  j["total_parameters"] = a.total();
+  j["activated_parameters"] = a.activated();
+  j["parts"] = {{"vision", a.vision}, {"projector", a.projector}, {"embedding", a.embedding},
+                {"attention", a.attention}, {"norms", a.norms}, {"dense_ffn", a.dense_ffn},
+                {"routers", a.routers}, {"experts", a.experts}, {"activated_experts", a.activated_experts},
+                {"head", a.head}, {"region_head", a.region_head}};
+  j["language_total"] = a.language_total();
+  j["language_activated"] = a.language_activated();
+  j["image_tokens"] = config.image_tokens();
+  j["flops_per_token"] = token_flops;
+  j["weight_bytes"] = {{"float32", 4.0 * total}, {"bfloat16", 2.0 * total}};
+  // Gradient and two moments beside the weight; with bfloat16 weights and gradients, a float32 master copy too.
+  j["training_bytes"] = {{"adamw_float32", 16.0 * total}, {"adamw_bfloat16_master", 16.0 * total}};
+  return j;
+}
+
+std::string account_table(const Config& config, const Account& a) {
+  const Json j = account_to_json(config, a);
+  std::string out;
+  auto row = [&](const std::string& name, int64_t all, int64_t active) {
+    char line[160];
+    std::snprintf(line, sizeof line, "%-22s %16s %16s\n", name.c_str(), human_count(static_cast<double>(all)).c_str(),
+                  human_count(static_cast<double>(active)).c_str());
+    out += line;
+  };
+  char title[160];
+  std::snprintf(title, sizeof title, "%-22s %16s %16s\n", "part", "total", "activated");
+  out += title;
+  row("vision tower", a.vision, a.vision);
+  row("projector", a.projector, a.projector);
+  row("embedding", a.embedding, a.embedding);
+  row("attention", a.attention, a.attention);
+  row("norms", a.norms, a.norms);
+  row("dense FFN", a.dense_ffn, a.dense_ffn);
+  row("routers", a.routers, a.routers);
+  row("experts", a.experts, a.activated_experts);
+  row("head", a.head, a.head);
+  if (a.region_head > 0) row("region head", a.region_head, 0);
+  row("language", a.language_total(), a.language_activated());
+  row("whole model", a.total(), a.activated());
+  out += str("\nrows an image takes: ", config.image_tokens(), "; FLOPs a decoder token: ",
+             human_count(j["flops_per_token"].get<double>()), "\nweights: ",
+             human_bytes(j["weight_bytes"]["float32"].get<double>()), " in float32, ",
+             human_bytes(j["weight_bytes"]["bfloat16"].get<double>()), " in bfloat16; AdamW training state with weights: ",
+             human_bytes(j["training_bytes"]["adamw_float32"].get<double>()), "\n");
+  return out;
+}
+
+}  // namespace mose::models

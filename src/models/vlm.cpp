@@ -1,0 +1,109 @@
+#include "mose/models/vlm.h"
+
+#include "mose/core/error.h"
+#include "mose/core/strings.h"
+
+namespace mose::models {
+
+using torch::Tensor;
+
+void Config::visit(FieldVisitor& v) {
+  v.group("vision", vision, "vision tower");
+  v.group("projector", projector, "from tower to decoder");
+  v.group("language", language, "decoder");
+  v.field("chat_template", chat_template, "how a question becomes a prompt");
+  v.field("image_token_id", image_token_id, "token that stands for one image row", -1, 1e7);
+  v.field("region_categories", region_categories, "categories of the region head; empty = none");
+}
+
+namespace {
+
+// The assignment as data: skill name -> experts that serve it.
+Json assignment_table(const Tensor& assignment_SE, const skills::Taxonomy& taxonomy) {
+  Json table = Json::object();
+  const auto a = assignment_SE.accessor<float, 2>();
+  for (int64_t s = 0; s < a.size(0); ++s) {
+    Json experts = Json::array();
+    for (int64_t e = 0; e < a.size(1); ++e) {
+      if (a[s][e] > 0) experts.push_back(e);
+    }
+    table[taxonomy.skills()[static_cast<size_t>(s)].name] = std::move(experts);
+  }
+  return table;
+}
+
+}  // namespace
+
+VisionLanguageModel::VisionLanguageModel(Config config, const skills::Taxonomy* taxonomy,
+                                         const std::vector<double>& skill_mass)
+    : config_(std::move(config)) {
+  auto& language = config_.language;
+  if (language.moe) {
+    if (!taxonomy) throw Error("a sparse model needs the skill taxonomy");
+    skills_ = moe::make_skill_map(*language.moe, *taxonomy, skill_mass);
+    language.moe->table = assignment_table(skills_->assignment_SE, *taxonomy);
+    language.moe->assignment = "table";
+  }
+  auto model = register_module("model", std::make_shared<torch::nn::Module>());
+  tower_ = model->register_module("vision_tower", vision::make_tower(config_.vision));
+  projector_ = model->register_module(
+      "multi_modal_projector",
+      std::make_shared<vision::Projector>(config_.projector, config_.vision, language.hidden_size));
+  language_ = model->register_module("language_model",
+                                     language::make_backbone(language, skills_ ? &*skills_ : nullptr));
+  if (!language.tie_embeddings) {
+    lm_head_ = register_module("lm_head", std::make_shared<nn::Linear>(language.hidden_size, language.vocab_size, false));
+  }
+  if (!config_.region_categories.empty()) {
+    region_head_ = register_module(
+        "region_head", std::make_shared<nn::Linear>(config_.vision.hidden_size,
+                                                    static_cast<int64_t>(config_.region_categories.size()), true));
+  }
+}
+
+ImageFeatures VisionLanguageModel::encode_images(const Tensor& pixels_BCHW) {
+  ImageFeatures features;
+  features.tower_BPD = tower_->forward(pixels_BCHW);
+  features.embeddings_BQD = projector_->forward(features.tower_BPD);
+  return features;
+}
+
+Tensor VisionLanguageModel::region_logits(const Tensor& tower_BPD) const {
+  if (!region_head_) throw Error("this model has no region head (region_categories is empty)");
+  return region_head_->forward(tower_BPD);
+}
+
+language::LayerOutputs VisionLanguageModel::forward(const Tensor& tokens_T, const nn::SequencePlan& plan,
+                                                    const Tensor& images_BQD,
+                                                    const language::ForwardOptions& options) {
+  auto x_TD = language_->embed(tokens_T);
+  if (images_BQD.defined()) {
+    const auto rows = (tokens_T == config_.image_token_id).nonzero().squeeze(1);
+    const int64_t have = images_BQD.size(0) * images_BQD.size(1);
+    if (rows.numel() != have) {
+      throw Error(str("the stream has ", rows.numel(), " image tokens, the images make ", have, " rows"));
+    }
+    x_TD = x_TD.index_copy(0, rows, images_BQD.reshape({have, -1}).to(x_TD.dtype()));
+  }
+  return language_->forward(x_TD, plan, options);
+}
+
+Tensor VisionLanguageModel::logits(const Tensor& hidden_RD) const {
+  return at::linear(hidden_RD, lm_head_ ? lm_head_->weight : language_->embedding_weight());
+}
+
+const moe::SkillMap& VisionLanguageModel::skill_map() const {
+  if (!skills_) throw Error("a dense model has no skill map");
+  return *skills_;
+}
+
+torch::Device VisionLanguageModel::device() const { return language_->embedding_weight().device(); }
+
+std::shared_ptr<VisionLanguageModel> make_model(const Config& config, uint64_t seed,
+                                                const skills::Taxonomy* taxonomy,
+                                                const std::vector<double>& skill_mass) {
+  torch::manual_seed(seed);
+  return std::make_shared<VisionLanguageModel>(config, taxonomy, skill_mass);
+}
+
+}  // namespace mose::models

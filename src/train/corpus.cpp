@@ -1,0 +1,87 @@
+#include "mose/train/corpus.h"
+
+#include <algorithm>
+
+#include "mose/core/error.h"
+#include "mose/core/log.h"
+#include "mose/core/resources.h"
+#include "mose/skills/prepare.h"
+#include "mose/text/chat.h"
+
+namespace mose::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+skills::Dataset load_split(const fs::path& dir, const std::string& split, const DataConfig& config) {
+  auto dataset = skills::load_dataset(dir, to_lower(split));
+  std::erase_if(dataset.samples, [&](const skills::Sample& s) {
+    return s.form != config.form || (!config.regions && s.task == "region_perception");
+  });
+  if (dataset.samples.empty()) {
+    throw DataError(str(dir.string(), ": split ", split, " has no sample of form ", config.form));
+  }
+  return dataset;
+}
+
+}  // namespace
+
+Corpus load_corpus(const Recipe& recipe, const fs::path& run) {
+  const auto& config = recipe.data;
+  fs::path dir = config.dataset;
+  if (dir.empty()) {
+    dir = run / "data";
+    const auto taxonomy = skills::Taxonomy::load(
+        config.taxonomy.empty() ? resource("skills/driving.json") : fs::path(config.taxonomy));
+    skills::PrepareOptions options;
+    options.skip_bad = config.skip_bad;
+    for (const auto& split : {config.train_split, config.validation_split}) {
+      if (fs::exists(dir / (to_lower(split) + ".jsonl"))) continue;
+      skills::prepare(config.root, split, dir, taxonomy, options);
+    }
+  }
+  Corpus corpus{load_split(dir, config.train_split, config), load_split(dir, config.validation_split, config)};
+  log::info("data: ", corpus.train.samples.size(), " training and ", corpus.validation.samples.size(),
+            " validation samples from ", dir.string());
+  return corpus;
+}
+
+text::Tokenizer train_tokenizer(const skills::Dataset& dataset, int64_t vocabulary, const std::string& chat_template) {
+  std::vector<std::string> texts;
+  for (const auto& sample : dataset.samples) {
+    texts.push_back(sample.answer);
+    texts.push_back(sample.question);
+  }
+  std::vector<std::string> special = {"<image>"};
+  if (chat_template == "chatml") special.insert(special.end(), {"<|im_start|>", "<|im_end|>"});
+  const std::string end = trim(text::end_of_turn(chat_template));
+  if (std::find(special.begin(), special.end(), end) == special.end()) special.push_back(end);
+  return text::train_byte_bpe(texts, vocabulary, special);
+}
+
+std::vector<data::Encoded> encode_samples(const skills::Dataset& dataset, const models::Bundle& bundle,
+                                          const data::EncodeConfig& config, int64_t limit) {
+  std::vector<data::Encoded> out;
+  int64_t cut = 0;
+  for (const auto& sample : dataset.samples) {
+    if (limit > 0 && static_cast<int64_t>(out.size()) >= limit) break;
+    out.push_back(data::encode_sample(sample, bundle.taxonomy, bundle.tokenizer, config));
+    if (out.back().cut_tokens > 0) ++cut;
+  }
+  if (cut > 0) log::warn(cut, " of ", out.size(), " answers were cut at max_tokens = ", config.max_tokens);
+  return out;
+}
+
+std::vector<double> skill_mass(const std::vector<data::Encoded>& samples, const skills::Taxonomy& taxonomy) {
+  std::vector<double> mass(taxonomy.skills().size(), 0);
+  for (const auto& sample : samples) {
+    for (const int32_t row : sample.skills.row) {
+      if (row < 0) continue;
+      const auto& label = sample.skills.labels[static_cast<size_t>(row)];
+      for (const auto& [skill, share] : label.classes) mass[static_cast<size_t>(skill)] += share * label.weight;
+    }
+  }
+  return mass;
+}
+
+}  // namespace mose::train

@@ -1,0 +1,139 @@
+#include "mose/train/losses.h"
+
+#include <torch/torch.h>
+
+#include "mose/moe/losses.h"
+
+namespace mose::train {
+
+using torch::Tensor;
+
+StepWeights step_weights(const LossWeights& loss, int64_t step, int64_t steps) {
+  StepWeights w;
+  w.lm = optim::schedule_value(loss.lm, step, steps);
+  w.skill = optim::schedule_value(loss.skill, step, steps);
+  w.stage = optim::schedule_value(loss.stage, step, steps);
+  w.balance = optim::schedule_value(loss.balance, step, steps);
+  w.z = optim::schedule_value(loss.z, step, steps);
+  w.region = optim::schedule_value(loss.region, step, steps);
+  w.segments = {loss.describe, loss.reason, loss.plan};
+  w.region_positive = loss.region_positive;
+  return w;
+}
+
+namespace {
+
+// Weight of each supervised row: its segment's; rows outside any segment count 1.
+Tensor row_weights(const Tensor& segments_R, const StepWeights& weights) {
+  const auto table = torch::tensor({1.0, weights.segments[0], weights.segments[1], weights.segments[2]},
+                                   torch::dtype(torch::kFloat32).device(segments_R.device()));
+  return table.index_select(0, (segments_R + 1).clamp(0, 3));
+}
+
+Tensor zero_like_loss(const Tensor& any) { return torch::zeros({}, any.options().dtype(torch::kFloat32)); }
+
+// Cross-entropy of the rows that have a target; logits exist for those rows only.
+Tensor language_loss(const models::VisionLanguageModel& model, const Tensor& hidden_TD, const data::Batch& batch,
+                     const StepWeights& weights, const Normalisers& whole, LossReport& report) {
+  const auto rows = (batch.targets_T >= 0).nonzero().squeeze(1);
+  const auto targets = batch.targets_T.index_select(0, rows);
+  const auto segments = batch.segments_T.index_select(0, rows);
+  const auto logits_RV = model.logits(hidden_TD.index_select(0, rows)).to(torch::kFloat32);
+  const auto losses_R = at::cross_entropy_loss(logits_RV, targets, {}, at::Reduction::None);
+  {
+    const torch::NoGradGuard no_grad;
+    for (int64_t g = 0; g < 3; ++g) {
+      const auto mask = segments == g;
+      report.segment_sum[static_cast<size_t>(g)] = (losses_R.detach() * mask).sum();
+      report.segment_rows[static_cast<size_t>(g)] = mask.sum().item<int64_t>();
+    }
+    report.supervised = static_cast<double>(rows.numel());
+  }
+  return (losses_R * row_weights(segments, weights)).sum() / whole.rows;
+}
+
+// Binary cross-entropy of "an object of category c covers patch p", a covered patch weighing more
+// since most patches are empty. Sum over categories, mean over patches.
+Tensor region_loss(const models::VisionLanguageModel& model, const Tensor& tower_BPD, const data::Batch& batch,
+                   const StepWeights& weights, const Normalisers& whole) {
+  const auto logits_BPC = model.region_logits(tower_BPD).to(torch::kFloat32);
+  const auto positive = torch::full({}, weights.region_positive, logits_BPC.options());
+  const auto losses = at::binary_cross_entropy_with_logits(logits_BPC, batch.region_BPC, {}, positive, at::Reduction::Sum);
+  return losses / (whole.images * static_cast<double>(logits_BPC.size(1)));
+}
+
+}  // namespace
+
+Normalisers normalisers(const data::Batch& batch, const StepWeights& weights) {
+  Normalisers n;
+  const auto rows = (batch.targets_T >= 0).nonzero().squeeze(1);
+  n.rows = row_weights(batch.segments_T.index_select(0, rows), weights).sum().item<double>();
+  n.samples = static_cast<double>(batch.samples);
+  n.images = batch.pixels_BCHW.defined() ? static_cast<double>(batch.pixels_BCHW.size(0)) : 0;
+  return n;
+}
+
+void LossReport::add(const LossReport& other) {
+  auto sum = [](Tensor& into, const Tensor& from) {
+    if (from.defined()) into = into.defined() ? into + from : from;
+  };
+  sum(total, other.total);
+  sum(lm, other.lm);
+  sum(skill, other.skill);
+  sum(stage, other.stage);
+  sum(balance, other.balance);
+  sum(z, other.z);
+  sum(region, other.region);
+  for (size_t g = 0; g < 3; ++g) {
+    sum(segment_sum[g], other.segment_sum[g]);
+    segment_rows[g] += other.segment_rows[g];
+  }
+  supervised += other.supervised;
+}
+
+void add_router_losses(const models::VisionLanguageModel& model, const std::vector<moe::Routing>& routings,
+                       const moe::RouterLabels& labels, LossReport& report) {
+  const auto count = static_cast<int64_t>(routings.size());
+  const double share = 1.0 / static_cast<double>(count);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto losses = moe::router_losses(routings[static_cast<size_t>(i)], labels, model.skill_map());
+    const auto teach = moe::supervision(*model.config().language.moe, i, count);
+    report.balance = report.balance + share * losses.balance;
+    report.z = report.z + share * losses.z;
+    if (teach.stage) report.stage = report.stage + share * losses.stage;
+    if (teach.skill) report.skill = report.skill + share * losses.skill;
+  }
+}
+
+BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batch,
+                     const StepWeights& weights, const Normalisers& whole) {
+  BatchLoss out;
+  auto& r = out.report;
+  models::ImageFeatures images;
+  if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW);
+  const Tensor& any = batch.pixels_BCHW.defined() ? images.tower_BPD : batch.labels.stage_weight_T;
+  r.lm = r.skill = r.stage = r.balance = r.z = r.region = zero_like_loss(any);
+  if (weights.language()) {
+    const auto outputs = model.forward(batch.tokens_T, batch.plan, images.embeddings_BQD);
+    if (weights.lm != 0 && whole.rows > 0) r.lm = language_loss(model, outputs.hidden_TD, batch, weights, whole, r);
+    if (weights.routers() && !outputs.routings.empty()) {
+      std::vector<moe::Routing> routings;
+      for (const auto& layer : outputs.routings) routings.push_back(layer.routing);
+      add_router_losses(model, routings, batch.labels, r);
+    }
+  }
+  if (weights.region != 0 && batch.region_BPC.defined()) {
+    r.region = region_loss(model, images.tower_BPD, batch, weights, whole);
+  }
+  // The language and region losses are sums over the part divided by the whole; router losses are
+  // means of their part, weighted by its share of the samples.
+  const double share = whole.samples > 0 ? static_cast<double>(batch.samples) / whole.samples : 1;
+  for (auto* part : {&r.skill, &r.stage, &r.balance, &r.z}) *part = *part * share;
+  out.loss = weights.lm * r.lm + weights.skill * r.skill + weights.stage * r.stage + weights.balance * r.balance +
+             weights.z * r.z + weights.region * r.region;
+  r.total = out.loss.detach();
+  for (auto* part : {&r.lm, &r.skill, &r.stage, &r.balance, &r.z, &r.region}) *part = part->detach();
+  return out;
+}
+
+}  // namespace mose::train

@@ -1,0 +1,47 @@
+// What the stages of one run share.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "mose/data/loader.h"
+#include "mose/models/bundle.h"
+#include "mose/train/corpus.h"
+#include "mose/train/metrics.h"
+#include "mose/train/recipe.h"
+#include "mose/train/run_checkpoint.h"
+
+namespace mose::train {
+
+struct Session {
+  const Recipe& recipe;
+  std::filesystem::path run;
+  torch::Device device;
+  models::Bundle bundle;
+  std::vector<data::Encoded> train_samples;
+  std::vector<data::Batch> validation;  // fixed batches, on the device
+  std::filesystem::path root;           // of the images
+  RunState state;
+  std::unique_ptr<Metrics> metrics;
+  std::chrono::steady_clock::time_point started;  // of this attempt
+  double seconds_before = 0;                      // of earlier attempts
+
+  double seconds() const {
+    return seconds_before + std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  }
+};
+
+data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage);
+
+// Both continue at session.state and leave it after the stage's last step.
+void run_gradient_stage(Session& session, const StageConfig& stage,
+                        const std::map<std::string, torch::Tensor>& optimizer_state);
+void run_cached_router_stage(Session& session, const StageConfig& stage);
+
+// Parameters of a stage; the others are frozen. UsageError when the patterns match nothing.
+std::vector<std::pair<std::string, torch::Tensor>> select_trainable(models::VisionLanguageModel& model,
+                                                                    const StageConfig& stage);
+
+}  // namespace mose::train

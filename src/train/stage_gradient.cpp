@@ -1,0 +1,185 @@
+// The training loop of every stage that computes gradients through the model.
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "mose/core/error.h"
+#include "mose/core/log.h"
+#include "mose/core/progress.h"
+#include "mose/core/signals.h"
+#include "mose/optim/adamw.h"
+#include "mose/optim/clip.h"
+#include "mose/train/losses.h"
+#include "mose/train/session.h"
+
+namespace mose::train {
+namespace {
+
+double number(const torch::Tensor& value) { return value.defined() ? value.item<double>() : 0.0; }
+
+// Everything a line of metrics.jsonl says of the losses; segment losses are means over their tokens.
+void describe(Json& line, const LossReport& report, const StepWeights& weights) {
+  line["loss"] = number(report.total);
+  if (weights.lm != 0) {
+    line["loss_lm"] = number(report.lm);
+    const char* names[] = {"loss_describe", "loss_reason", "loss_plan"};
+    for (size_t g = 0; g < 3; ++g) {
+      if (report.segment_rows[g] > 0) {
+        line[names[g]] = number(report.segment_sum[g]) / static_cast<double>(report.segment_rows[g]);
+      }
+    }
+  }
+  if (weights.skill != 0) line["loss_skill"] = number(report.skill);
+  if (weights.stage != 0) line["loss_stage"] = number(report.stage);
+  if (weights.balance != 0) line["loss_balance"] = number(report.balance);
+  if (weights.z != 0) line["loss_z"] = number(report.z);
+  if (weights.region != 0) line["loss_region"] = number(report.region);
+}
+
+std::string progress_note(const Json& line) {
+  std::string note = str("loss ", fixed(line.at("loss").get<double>(), 3));
+  std::string segments;
+  const std::pair<const char*, const char*> parts[] = {
+      {"D", "loss_describe"}, {"R", "loss_reason"}, {"P", "loss_plan"}};
+  for (const auto& [letter, key] : parts) {
+    if (line.contains(key)) segments += str(segments.empty() ? "" : " ", letter, " ", fixed(line[key].get<double>(), 2));
+  }
+  if (!segments.empty()) note += " (" + segments + ")";
+  if (line.contains("loss_skill")) note += str(", skill ", fixed(line["loss_skill"].get<double>(), 2));
+  return note;
+}
+
+Json validate(Session& session, const StepWeights& weights) {
+  const torch::NoGradGuard no_grad;
+  LossReport sum;
+  double batches = 0;
+  for (const auto& batch : session.validation) {
+    sum.add(batch_loss(*session.bundle.model, batch, weights, normalisers(batch, weights)).report);
+    ++batches;
+  }
+  for (auto* part : {&sum.total, &sum.lm, &sum.skill, &sum.stage, &sum.balance, &sum.z, &sum.region}) {
+    if (part->defined()) *part = *part / batches;
+  }
+  Json line = {{"step", session.state.step}};
+  describe(line, sum, weights);
+  return line;
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, torch::Tensor>> select_trainable(models::VisionLanguageModel& model,
+                                                                    const StageConfig& stage) {
+  const auto patterns = trainable_patterns(stage);
+  std::vector<std::pair<std::string, torch::Tensor>> chosen;
+  for (auto& item : model.named_parameters()) {
+    const bool train = matches(item.key(), patterns);
+    item.value().set_requires_grad(train);
+    if (train) chosen.emplace_back(item.key(), item.value());
+  }
+  if (chosen.empty()) {
+    throw UsageError(str("stage ", stage.name, ": no parameter matches trainable = ", join(patterns, ", ")));
+  }
+  return chosen;
+}
+
+void run_gradient_stage(Session& session, const StageConfig& stage,
+                        const std::map<std::string, torch::Tensor>& optimizer_state) {
+  auto& model = *session.bundle.model;
+  auto& state = session.state;
+  std::vector<optim::NamedParameter> parameters;
+  int64_t trained = 0;
+  for (auto& [name, tensor] : select_trainable(model, stage)) {
+    trained += tensor.numel();
+    parameters.push_back({name, tensor});
+  }
+  optim::AdamW optimizer(parameters, stage.optimizer);
+  if (!optimizer_state.empty()) optimizer.load_state(optimizer_state);
+  auto loader = make_loader(session, session.train_samples, &stage);
+  if (!state.loader.is_null()) loader.set_state(state.loader);
+  log::info("stage ", stage.name, " (", stage.kind, "): ", stage.steps, " steps, ", human_count(static_cast<double>(trained)),
+            " trainable parameters, ", loader.samples(), " samples");
+
+  auto checkpoint = [&] {
+    state.loader = loader.state();
+    state.seconds = session.seconds();
+    save_checkpoint(session.run, session.bundle, optimizer.state(), state, session.recipe.keep_checkpoints);
+  };
+  const bool every_step_checked = session.device.is_cpu();  // elsewhere it would make the device wait
+  Progress progress(stage.name, stage.steps, "steps");
+  double tokens = 0, supervised = 0;
+  auto since = std::chrono::steady_clock::now();
+  while (state.stage_step < stage.steps) {
+    const StepWeights weights = step_weights(stage.loss, state.stage_step, stage.steps);
+    // A global batch is computed in `accumulate` parts, each normalised by the whole.
+    std::vector<data::Batch> parts;
+    Normalisers whole;
+    for (int64_t i = 0; i < stage.accumulate; ++i) {
+      parts.push_back(data::to_device(loader.next(), session.device));
+      const Normalisers n = normalisers(parts.back(), weights);
+      whole.rows += n.rows;
+      whole.samples += n.samples;
+      whole.images += n.images;
+      tokens += static_cast<double>(parts.back().plan.tokens());
+    }
+    LossReport report;
+    for (const auto& part : parts) {
+      auto result = batch_loss(model, part, weights, whole);
+      if (result.loss.requires_grad()) result.loss.backward();
+      report.add(result.report);
+    }
+    supervised += report.supervised;
+    const auto norm = optim::clip_gradients(optimizer.parameters(), stage.clip);
+    const bool log_now = (state.step + 1) % session.recipe.log_every == 0 || state.stage_step + 1 == stage.steps;
+    if (every_step_checked || log_now) {
+      const double loss = number(report.total);
+      if (!std::isfinite(loss) || !std::isfinite(norm.item<double>())) {
+        optimizer.zero_grad();
+        if (every_step_checked) checkpoint();  // the weights are still those of the last good step
+        throw DivergenceError(str("stage ", stage.name, ", step ", state.step + 1, ": loss ", loss, ", gradient norm ",
+                                  norm.item<double>(), " (not finite); ",
+                                  every_step_checked ? "a checkpoint of the step before was written"
+                                                     : "the last checkpoint holds good weights",
+                                  "; try a lower learning rate or a longer warm-up"));
+      }
+    }
+    const double lr = stage.lr * optim::schedule_value(stage.schedule, state.stage_step, stage.steps);
+    optimizer.step(lr);
+    optimizer.zero_grad();
+    ++state.step;
+    ++state.stage_step;
+    if (log_now) {
+      const auto now = std::chrono::steady_clock::now();
+      const double seconds = std::chrono::duration<double>(now - since).count();
+      Json line = {{"step", state.step}, {"stage", stage.name}, {"epoch", loader.epoch()}};
+      describe(line, report, weights);
+      line["lr"] = lr;
+      line["gradient_norm"] = norm.item<double>();
+      line["tokens_per_second"] = tokens / seconds;
+      line["supervised_per_second"] = supervised / seconds;
+      line["seconds"] = session.seconds();
+      session.metrics->write(line, "train");
+      progress.set(state.stage_step, progress_note(line));
+      tokens = supervised = 0;
+      since = now;
+    }
+    const bool last = state.stage_step == stage.steps;
+    const int64_t validate_every = session.recipe.validate_every, checkpoint_every = session.recipe.checkpoint_every;
+    if (last || (validate_every > 0 && state.step % validate_every == 0)) {
+      Json line = validate(session, weights);
+      line["stage"] = stage.name;
+      line["validation"] = true;
+      session.metrics->write(line, "validation");
+      log::info("validation at step ", state.step, ": ", progress_note(line));
+      since = std::chrono::steady_clock::now();
+      tokens = supervised = 0;
+    }
+    if (stop_signal() != 0) {
+      checkpoint();
+      throw_if_stopped();
+    }
+    if (!last && checkpoint_every > 0 && state.step % checkpoint_every == 0) checkpoint();
+  }
+  if (loader.skipped() > 0) log::warn("stage ", stage.name, ": ", loader.skipped(), " bad samples were skipped");
+}
+
+}  // namespace mose::train

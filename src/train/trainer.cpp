@@ -1,0 +1,191 @@
+#include "mose/train/trainer.h"
+
+#include <torch/torch.h>
+
+#include "mose/core/error.h"
+#include "mose/core/files.h"
+#include "mose/core/log.h"
+#include "mose/core/resources.h"
+#include "mose/models/account.h"
+#include "mose/models/upcycle.h"
+#include "mose/train/routing_report.h"
+#include "mose/train/session.h"
+
+namespace mose::train {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+torch::Device choose_device(const std::string& name) {
+  const bool cuda = at::hasCUDA() && torch::cuda::is_available();
+  if (name == "cuda" && !cuda) throw UsageError("device = cuda: no CUDA device is available to this build");
+  return name != "cpu" && cuda ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);
+}
+
+// Refuses a folder that holds another run; with `resume`, another recipe.
+void open_run(const Recipe& recipe, const TrainOptions& options) {
+  const Json config = to_json_config(recipe);
+  const fs::path file = options.run / "config.json";
+  if (fs::exists(file)) {
+    if (!options.resume) {
+      throw UsageError(str(options.run.string(), " holds a run already; give --resume auto, or another --run"));
+    }
+    if (load_json(file) != config) {
+      log::warn(file.string(), " differs from this recipe; the run goes on with the recipe given now");
+    }
+  }
+  make_directories(options.run);
+  save_json(file, config);
+}
+
+models::Bundle new_bundle(const Recipe& recipe, const Corpus& corpus) {
+  models::Config config = recipe.model;
+  vision::PreprocessConfig preprocess = recipe.preprocess;
+  preprocess.width = config.vision.image_width;
+  preprocess.height = config.vision.image_height;
+  auto tokenizer = train_tokenizer(corpus.train, recipe.data.vocabulary, config.chat_template);
+  config.language.vocab_size = tokenizer.vocabulary_size();
+  config.image_token_id = tokenizer.token_to_id("<image>");
+  log::info("tokenizer: ", tokenizer.vocabulary_size(), " entries learnt from the training split");
+  return {models::make_model(config, recipe.seed(), &corpus.train.taxonomy), std::move(tokenizer), preprocess,
+          corpus.train.taxonomy};
+}
+
+models::Bundle starting_bundle(const Recipe& recipe, const Corpus& corpus, const std::optional<Checkpoint>& from) {
+  if (from) return models::load_bundle(from->dir / "model");
+  if (!recipe.init_from.empty()) return models::load_bundle(recipe.init_from);
+  return new_bundle(recipe, corpus);
+}
+
+void upcycle_for_stage(Session& session, const StageConfig& stage) {
+  auto& bundle = session.bundle;
+  if (stage.upcycle == "none") return;
+  const uint64_t seed = session.recipe.seed() + 1;
+  if (stage.upcycle == "sparse") {
+    bundle.model = models::upcycle(*bundle.model, session.recipe.moe, bundle.taxonomy,
+                                   skill_mass(session.train_samples, bundle.taxonomy), seed);
+  } else {
+    bundle.model = models::widen(*bundle.model, session.recipe.moe, seed);
+  }
+  bundle.model->to(session.device);
+  const auto a = models::account(bundle.model->config(), static_cast<int64_t>(bundle.taxonomy.skills().size()),
+                                 static_cast<int64_t>(bundle.taxonomy.stages().size()));
+  log::info("upcycled (", stage.upcycle, "): ", human_count(static_cast<double>(a.total())), " parameters, ",
+            human_count(static_cast<double>(a.activated())), " activated");
+}
+
+// RUN/routing.json keeps what was measured before and after router pretraining, and at the end.
+void report_routing(Session& session, const char* moment) {
+  if (!session.bundle.model->sparse()) return;
+  const fs::path file = session.run / "routing.json";
+  Json report = fs::exists(file) ? load_json(file) : routing_header(*session.bundle.model, session.bundle.taxonomy);
+  report[moment] = measure_routing(*session.bundle.model, session.validation);
+  save_json(file, report, -1);
+  const auto& m = report[moment];
+  auto percent = [](const Json& value) { return value.is_number() ? fixed(100 * value.get<double>(), 1) + " %" : "-"; };
+  log::info("routing (", moment, ") on held-out samples: stage accuracy ", percent(m["stage_accuracy"]), ", skill accuracy ",
+            percent(m["skill_accuracy"]), ", top expert assigned to the token's skill ", percent(m["assigned_share"]));
+}
+
+void run_stages(Session& session, const std::map<std::string, torch::Tensor>& optimizer_state) {
+  auto& state = session.state;
+  bool resumed = !optimizer_state.empty();
+  while (state.stage < static_cast<int64_t>(session.recipe.stages.size())) {
+    const StageConfig& stage = session.recipe.stages[static_cast<size_t>(state.stage)];
+    if (state.stage_step == 0) {
+      upcycle_for_stage(session, stage);
+      if (stage.kind == "router") report_routing(session, "before");
+    }
+    if (stage.kind == "router" && stage.router_form == "cached") {
+      run_cached_router_stage(session, stage);
+    } else {
+      run_gradient_stage(session, stage, resumed ? optimizer_state : std::map<std::string, torch::Tensor>{});
+    }
+    resumed = false;
+    if (stage.kind == "router") report_routing(session, "after");
+    ++state.stage;
+    state.stage_step = 0;
+    state.loader = nullptr;
+    state.seconds = session.seconds();
+    save_checkpoint(session.run, session.bundle, {}, state, session.recipe.keep_checkpoints);
+  }
+}
+
+void write_summary(const Session& session) {
+  const auto& taxonomy = session.bundle.taxonomy;
+  Json summary = models::account_to_json(
+      session.bundle.model->config(),
+      models::account(session.bundle.model->config(), static_cast<int64_t>(taxonomy.skills().size()),
+                      static_cast<int64_t>(taxonomy.stages().size())));
+  summary["steps"] = session.state.step;
+  summary["train_seconds"] = session.state.seconds;
+  save_json(session.run / "summary.json", summary);
+}
+
+}  // namespace
+
+data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage) {
+  auto config = session.recipe.data.loader;
+  const auto& model = session.bundle.model->config();
+  const std::string name = stage ? stage->name : "validation";
+  if (stage) {
+    config.batch_samples /= stage->accumulate;
+    if (!stage->mix.is_null()) config.mix = stage->mix;
+  } else {
+    config.shuffle = false;
+    config.mix = Json::object();
+    config.last_batch = "keep";
+    config.augment_brightness = 0;
+  }
+  const data::RegionGrid grid{model.region_categories, model.vision.grid_height(), model.vision.grid_width()};
+  const data::LabelSizes sizes{static_cast<int64_t>(session.bundle.taxonomy.stages().size()),
+                               static_cast<int64_t>(session.bundle.taxonomy.skills().size())};
+  // Every stage has its own order of samples.
+  RandomStream stream(session.recipe.seed(), "stage/" + name);
+  return data::Loader(std::move(samples), session.root, session.bundle.preprocess, config, sizes, stream.next() >> 1, grid);
+}
+
+void train(const Recipe& recipe, const TrainOptions& options) {
+  check_recipe(recipe);
+  if (recipe.threads > 0) torch::set_num_threads(static_cast<int>(recipe.threads));
+  open_run(recipe, options);
+  log::add_file(options.run / "log.txt");
+  const auto device = choose_device(recipe.device);
+  std::optional<Checkpoint> from;
+  if (options.resume) from = find_checkpoint(options.run);
+  std::map<std::string, torch::Tensor> optimizer_state;
+  if (from) {
+    const auto file = io::StateDict::open(from->dir / "optimizer.safetensors");
+    for (const auto& name : file.names()) optimizer_state[name] = file.get(name).clone().to(device);
+    log::info("resuming from ", from->dir.string());
+  }
+  const Corpus corpus = load_corpus(recipe, options.run);
+  Session session{recipe, options.run, device, starting_bundle(recipe, corpus, from), {}, {}, corpus.train.root,
+                  from ? from->state : RunState{}, nullptr, std::chrono::steady_clock::now(), 0};
+  session.seconds_before = session.state.seconds;
+  session.bundle.model->to(device);
+  auto encode = recipe.data.encode;
+  encode.image_tokens = session.bundle.model->config().image_tokens();
+  encode.chat_template = session.bundle.model->config().chat_template;
+  session.train_samples = encode_samples(corpus.train, session.bundle, encode);
+  {
+    auto samples = encode_samples(corpus.validation, session.bundle, encode, recipe.data.max_validation);
+    auto loader = make_loader(session, std::move(samples), nullptr);
+    for (int64_t i = loader.batches_in_epoch(0); i > 0; --i) {
+      session.validation.push_back(data::to_device(loader.next(), device));
+    }
+  }
+  session.metrics = std::make_unique<Metrics>(options.run, session.state.step);
+  session.started = std::chrono::steady_clock::now();
+  run_stages(session, optimizer_state);
+  session.state.seconds = session.seconds();
+  report_routing(session, "final");
+  models::save_bundle(options.run / "model", session.bundle);
+  write_summary(session);
+  log::info("finished: ", session.state.step, " steps in ", human_seconds(session.state.seconds), "; model in ",
+            (options.run / "model").string());
+  log::close_files();
+}
+
+}  // namespace mose::train
