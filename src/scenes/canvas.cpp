@@ -171,14 +171,15 @@ void Pen::glow(Point centre, double radius, const Rgb& colour, double strength) 
                strength * std::exp(-z_ * canvas_.light.fog_density * 0.5));
 }
 
-void Pen::shadow(double rx, double rz, double offset) {
-  // Three nested ellipses, each darkening what lies below, make a soft edge.
+void Pen::shadow(double rx, double rz) {
+  const double near = std::min(rz, 0.35);  // most of it lies below the body
+  // Nested ellipses, each darkening what lies below, make a soft edge.
   cv::Mat& image = canvas_.image;
-  for (const double k : {1.15, 1.0, 0.8}) {
-    const Pixel a = canvas_.camera.project(x_ + offset - rx * k, 0, z_);
-    const Pixel b = canvas_.camera.project(x_ + offset + rx * k, 0, z_);
+  for (const double k : {1.12, 1.03, 0.94, 0.85}) {
+    const Pixel a = canvas_.camera.project(x_ - rx * k, 0, z_);
+    const Pixel b = canvas_.camera.project(x_ + rx * k, 0, z_);
     const double v0 = canvas_.camera.project(0, 0, z_ + rz * k).v;
-    const double v1 = canvas_.camera.project(0, 0, std::max(2.0, z_ - rz * k)).v;
+    const double v1 = canvas_.camera.project(0, 0, std::max(2.0, z_ - near * k)).v;
     const double cu = (a.u + b.u) / 2, ru = (b.u - a.u) / 2;
     const double cv = (v0 + v1) / 2, rv = std::max(1.0, (v1 - v0) / 2);
     const int y0 = std::max(0, static_cast<int>(v0)), y1 = std::min(image.rows - 1, static_cast<int>(v1));
@@ -189,7 +190,7 @@ void Pen::shadow(double rx, double rz, double offset) {
       const int x0 = std::max(0, static_cast<int>(cu - half));
       const int x1 = std::min(image.cols - 1, static_cast<int>(cu + half));
       uint8_t* row = image.ptr<uint8_t>(y);
-      for (int i = 3 * x0; i < 3 * (x1 + 1); ++i) row[i] = static_cast<uint8_t>(row[i] * 205 >> 8);
+      for (int i = 3 * x0; i < 3 * (x1 + 1); ++i) row[i] = static_cast<uint8_t>(row[i] * 218 >> 8);
     }
   }
 }

@@ -75,8 +75,8 @@ class Pen {
   // A limb: a line of the given thickness with round ends.
   void limb(Point from, Point to, double thickness, const Rgb& colour, bool lamp = false);
   void glow(Point centre, double radius, const Rgb& colour, double strength);
-  // A soft dark patch on the ground below; half axes in metres.
-  void shadow(double rx, double rz, double offset = 0);
+  // A soft dark patch on the ground: rx metres to each side, rz behind the foot.
+  void shadow(double rx, double rz);
 
   // Surfaces that do not lie on the plane: corners as (x, y, z) relative to the foot, unturned.
   struct Corner {

@@ -16,8 +16,8 @@ Sky sky_of(const Scene& scene) {
   if (scene.time == "dusk") sky = {{70, 74, 130}, {250, 168, 104}};
   if (scene.time == "night") sky = {{8, 11, 26}, {30, 34, 54}};
   if (scene.weather == "clear") return sky;
-  const double grey = scene.time == "day" ? 1 : scene.time == "dusk" ? 0.72 : 0.2;
-  const Rgb warm = scene.time == "dusk" ? Rgb{1.12, 0.96, 0.92} : Rgb{1, 1, 1.04};
+  const double grey = scene.time == "day" ? 1 : scene.time == "dusk" ? 0.7 : 0.2;
+  const Rgb warm = scene.time == "dusk" ? Rgb{1.05, 0.97, 0.97} : Rgb{1, 1, 1.04};
   auto tone = [&](double v) { return Rgb{v * grey * warm.r, v * grey * warm.g, v * grey * warm.b}; };
   const double share = scene.weather == "fog" ? 0.95 : 0.82;
   const double top = scene.weather == "rain" ? 120 : scene.weather == "snow" ? 178 : 192;
@@ -106,7 +106,8 @@ void draw_sky(Canvas& canvas, const Scene& scene, RandomStream& random) {
   if (scene.weather == "clear" && scene.time == "night") {
     for (int i = 0; i < 70; ++i) {
       const double u = random.uniform(0, canvas.camera.width), v = random.uniform(0, canvas.camera.horizon * .8);
-      blob(u, v, random.uniform(.4, .9) * unit, .7 * unit, Rgb{210, 215, 230} * random.uniform(.4, 1));
+      const double r = random.uniform(.4, .9) * unit, k = random.uniform(.4, 1);
+      blob(u, v, r, .7 * unit, Rgb{210, 215, 230} * k);
     }
     const double u = random.uniform(60, 580) * unit, v = random.uniform(20, 50) * unit;
     blob(u, v, 11 * unit, 11 * unit, {236, 232, 210});
@@ -116,8 +117,9 @@ void draw_sky(Canvas& canvas, const Scene& scene, RandomStream& random) {
     for (int64_t i = random.integer(2, 4); i > 0; --i) {
       const double u = random.uniform(0, 640) * unit, v = random.uniform(15, 85) * unit;
       for (int k = 0; k < 5; ++k) {
-        blob(u + (k - 2) * 16 * unit, v + random.uniform(-4, 4) * unit, random.uniform(16, 30) * unit,
-             random.uniform(5, 10) * unit, mix(cloud, sky.zenith, 0.18));
+        const double lift = random.uniform(-4, 4) * unit, ru = random.uniform(16, 30) * unit;
+        const double rv = random.uniform(5, 10) * unit;
+        blob(u + (k - 2) * 16 * unit, v + lift, ru, rv, mix(cloud, sky.zenith, 0.18));
       }
     }
   }
@@ -149,9 +151,9 @@ void draw_ground(Canvas& canvas, const Scene& scene, RandomStream& random) {
   const double side_edge = 8.3, kerb = kRoadHalf + 0.28;
   for (int v = std::max(0, static_cast<int>(camera.horizon) + 1); v < canvas.image.rows; ++v) {
     const double z = camera.depth(v + 0.5), scale = camera.scale(z);
-    // Fine grain near the camera, coarser far away, where it would only flicker.
-    const double cell = std::max(0.06, z / 90);
-    const double strength = z < 60 ? 9.0 : 4.0;
+    // The grain's cells double with distance, so that they stay a few pixels large.
+    const double cell = 0.07 * std::exp2(std::max(0.0, std::floor(std::log2(z / 5))));
+    const double strength = 9.0 / (1 + z / 25);
     uint8_t* row = canvas.image.ptr<uint8_t>(v);
     for (int u = 0; u < canvas.image.cols; ++u) {
       const double x = (u + 0.5 - camera.centre) / scale, a = std::abs(x);
@@ -198,7 +200,8 @@ void draw_ground(Canvas& canvas, const Scene& scene, RandomStream& random) {
 
 void draw_building(Canvas& canvas, const Scene& scene, double side, double z0, double z1, RandomStream& random) {
   const std::vector<Rgb> walls = {{178, 150, 124}, {156, 106, 86}, {188, 184, 172}, {130, 136, 146}, {202, 186, 150}};
-  const Rgb wall = random.choice(walls) * random.uniform(0.85, 1.05);
+  const Rgb tone = random.choice(walls);
+  const Rgb wall = tone * random.uniform(0.85, 1.05);
   const double x0 = side * random.uniform(9.2, 10.2), x1 = side * 24, h = random.uniform(5.5, 15);
   Pen pen(canvas, 0, z0);
   const Light& light = canvas.light;
@@ -241,7 +244,8 @@ void draw_tree(Canvas& canvas, const Scene& scene, double x, double z, RandomStr
     const double y = h * .68 + d * h * .26 * std::sin(t);
     Rgb tone = leaf * (0.75 + 0.35 * (y / h) + random.uniform(-.08, .08));
     if (snow && std::sin(t) > 0) tone = mix(tone, {232, 236, 242}, .7);
-    pen.ellipse({d * w * std::cos(t), y}, w * random.uniform(.4, .62), h * random.uniform(.11, .17), tone);
+    const double rx = w * random.uniform(.4, .62), ry = h * random.uniform(.11, .17);
+    pen.ellipse({d * w * std::cos(t), y}, rx, ry, tone);
   }
 }
 
@@ -278,7 +282,7 @@ void draw_roadside(Canvas& canvas, const Scene& scene, RandomStream& random) {
 
 Light scene_light(const Scene& scene) {
   Light light;
-  if (scene.time == "dusk") light.ambient = {196, 158, 142};
+  if (scene.time == "dusk") light.ambient = {200, 168, 160};
   if (scene.time == "night") light.ambient = {78, 84, 108};
   const double dull = scene.weather == "clear" ? 1 : scene.weather == "rain" ? 0.84 : 0.94;
   light.ambient = light.ambient * dull;

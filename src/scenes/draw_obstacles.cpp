@@ -100,7 +100,8 @@ void draw_concrete_block(Canvas& canvas, const Object& o, const Scene&, RandomSt
   solid(pen, -.85, .85, 0, .92, .9, grey);
   pen.surface({{-.85, 0, -.01}, {.85, 0, -.01}, {.85, .1, -.01}, {-.85, .1, -.01}}, grey * 0.72);
   for (int i = 0; i < 14; ++i) {  // pores
-    pen.disc({random.uniform(-.75, .75), random.uniform(.15, .82)}, random.uniform(.015, .035), grey * 0.72);
+    const double x = random.uniform(-.75, .75), y = random.uniform(.15, .82);
+    pen.disc({x, y}, random.uniform(.015, .035), grey * 0.72);
   }
   for (const double x : {-.45, .45}) {  // lifting loops
     pen.limb({x - .09, .92}, {x - .09, 1.04}, .04, kSteel * 0.7);

@@ -99,7 +99,8 @@ void draw_pedestrian(Canvas& canvas, const Object& o, const Scene&, RandomStream
   Pen pen(canvas, o.x, o.z, 0, o.mirrored);
   ground_shadow(canvas, pen, .4);
   const Dress d = dress(o.colour, random);
-  walker(pen, d, random.uniform(1.7, 1.9), random.uniform(0.75, 1.1), false);
+  const double height = random.uniform(1.7, 1.9), step = random.uniform(0.75, 1.1);
+  walker(pen, d, height, step, false);
   if (random.chance(0.35)) {  // a bag
     pen.box(-.3, .72, -.08, .98, {120, 70, 40});
   }

@@ -145,7 +145,9 @@ void draw_car(Canvas& canvas, const Object& o, const Scene& scene, RandomStream&
 void draw_truck(Canvas& canvas, const Object& o, const Scene& scene, RandomStream& random) {
   Pen pen(canvas, o.x, o.z);
   const ClassSpec& spec = *o.spec;
-  const Rgb body = paint(o.colour, random), cab = paint(random.chance(0.5) ? "white" : "blue", random);
+  const Rgb body = paint(o.colour, random);
+  const std::string cab_colour = random.chance(0.5) ? "white" : "blue";
+  const Rgb cab = paint(cab_colour, random);
   const double half = spec.width / 2, top = spec.height, l = spec.length;
   const Shell shell{pen, half, 9, 0};
   canvas.tracking = false;

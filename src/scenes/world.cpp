@@ -127,9 +127,9 @@ void add_hidden_walker(Scene& scene, RandomStream& random) {
                          [&](const ClassSpec& s) { return name == s.name; });
   };
   const std::string vehicle = random.choice<std::string>({"car", "truck", "bus"});
+  const std::string walker = random.chance(0.6) ? "pedestrian" : "dog";
   Object front = make_object(named(vehicle), lane, scene, random);
-  front.z = std::max(front.z, 8.0);
-  Object behind = make_object(named(random.chance(0.6) ? "pedestrian" : "dog"), side, scene, random);
+  Object behind = make_object(named(walker), side, scene, random);
   behind.hidden = true;
   behind.mirrored = !left;  // walks towards the road
   for (int attempt = 0; attempt < 200; ++attempt) {

@@ -22,19 +22,22 @@ struct FactSet {
 
 class FactLexicon {
  public:
-  // Reads {"classes": {value: [phrase, ...]}, "places", "risks", "actions", "weather", "time"}.
-  // DataError names the file, the table and the value on a missing table, a value without phrases,
-  // or a phrase that two values of one table share.
+  // Reads {"classes": {value: [phrase, ...]}, "places", "risks", "actions", "weather", "time",
+  // "ignore": [phrase, ...], "negations": [phrase, ...]}. DataError names the file, the table and
+  // the value on a missing table, a value without phrases, or a phrase listed twice.
   static FactLexicon load(const std::filesystem::path& file);
 
   // The facts that `text` states, by rules alone; the same for a reference and for a prediction.
   // Sentence by sentence:
-  //  - in each, phrases are matched on whole words, the longest first;
-  //  - a place belongs to the nearest class mention before it in the sentence or, when none is
-  //    before it, to the first after it;
-  //  - a risk belongs to the last class mentioned up to it, or to the last class of an earlier
-  //    sentence;
-  //  - an action is a plan fact wherever it stands.
+  //  - phrases of all tables are matched on whole words from left to right, the longest first, so
+  //    that "construction vehicle" is one mention and "change to the left lane" states no place;
+  //    phrases of "ignore" are skipped ("ego car" is no car);
+  //  - a place belongs to the nearest class before it; in a sentence that begins with a place
+  //    ("In the left lane there is a bus"), to the nearest class after it;
+  //  - a risk belongs to the last class before it in the sentence, else to the first after it, else
+  //    to the last class of an earlier sentence;
+  //  - an action is a plan fact wherever it stands, unless a negation stands up to three words
+  //    before it; a class with a negation right before it ("no pedestrian") states nothing.
   FactSet extract(const std::string& text) const;
 
   const std::vector<std::string>& classes() const;
