@@ -77,6 +77,17 @@ int run_program(int argc, char** argv, const ProgramInfo& info,
     app.parse(argc, argv);
     flush_results();
     return 0;
+  } catch (const CLI::RequiredError& e) {
+    // CLI11 says that a subcommand is missing even when one was misspelt.
+    const std::vector<std::string> unknown = app.remaining(true);
+    if (unknown.empty()) return (app.exit(e), static_cast<int>(ExitCode::kUsage));
+    std::vector<std::string> names;
+    for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+    const std::string near = nearest_name(unknown.front(), names);
+    std::fprintf(stderr, "%s: unknown argument \"%s\"%s\nRun with --help for more information.\n",
+                 info.name.c_str(), unknown.front().c_str(),
+                 near.empty() ? "" : str("; did you mean \"", near, "\"?").c_str());
+    return static_cast<int>(ExitCode::kUsage);
   } catch (const CLI::ParseError& e) {
     const int code = app.exit(e);
     return code == 0 ? 0 : static_cast<int>(ExitCode::kUsage);

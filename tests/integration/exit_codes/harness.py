@@ -82,7 +82,6 @@ def common_cases(program):
         Case("--version", ["--version"], 0, prints=[program + " ", "git"]),
         Case("unknown option", ["--no-such-option"], 2, ["no-such-option"]),
         Case("unknown command", ["no-such-command"], 2, ["no-such-command"]),
-        Case("unknown log level", ["--log-level", "loud"], 2, ["loud"]),
     ]
     for name in subcommands(program):
         cases.append(Case(f"{name} --help", [name, "--help"], 0, prints=[name]))

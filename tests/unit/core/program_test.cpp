@@ -34,6 +34,7 @@ void define(CLI::App& app) {
   fail("data", DataError("a data error"));
   fail("divergence", DivergenceError("a divergence"));
   fail("unknown", std::runtime_error("an unforeseen error"));
+  app.require_subcommand(1);
   app.add_subcommand("ok", "prints")->callback([] { std::cout << "a result\n"; });
   app.add_subcommand("long", "prints much")->callback([] {
     std::cout << std::string(1 << 20, 'x');
@@ -110,6 +111,12 @@ TEST(Program, AWrongCommandLineIsCodeTwo) {
     EXPECT_EQ(result.code, 2) << join(words, " ");
     EXPECT_NE(result.err, "");
   }
+}
+
+TEST(Program, AMisspeltCommandIsNamedWithItsNearest) {
+  const Result result = run({"runtme"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("\"runtme\""), HasSubstr("did you mean \"runtime\"")));
 }
 
 TEST(Program, HelpAndVersionGoToStdoutWithCodeZero) {
