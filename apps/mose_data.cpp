@@ -1,0 +1,208 @@
+// mose-data: renders procedural scenes, turns annotations into the skill dataset, and shows it.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+
+#include "mose/core/error.h"
+#include "mose/core/files.h"
+#include "mose/core/program.h"
+#include "mose/core/resources.h"
+#include "mose/core/strings.h"
+#include "mose/scenes/dataset.h"
+#include "mose/skills/annotator.h"
+#include "mose/skills/inspect.h"
+#include "mose/skills/prepare.h"
+#include "mose/skills/stats.h"
+
+namespace {
+
+using namespace mose;
+
+constexpr const char* kDefaultTaxonomy = "skills/driving.json";
+
+skills::Taxonomy load_taxonomy(const std::string& file) {
+  return skills::Taxonomy::load(file.empty() ? resource(kDefaultTaxonomy) : std::filesystem::path(file));
+}
+
+void add_taxonomy(CLI::App& app, std::string& file) {
+  app.add_option("--taxonomy", file, "skill taxonomy with its rules (default: configs/skills/driving.json)")
+      ->group("Labels");
+}
+
+void add_scenes(CLI::App& app) {
+  auto& command = *app.add_subcommand("scenes", "Render the procedural driving set in CODA-LM's layout");
+  auto options = std::make_shared<scenes::Options>();
+  command.add_option("--out", options->out, "folder to write")->required();
+  command.add_option("--train", options->train, "scenes of the Train split")->capture_default_str();
+  command.add_option("--val", options->val, "scenes of the Val split")->capture_default_str();
+  command.add_option("--test", options->test, "scenes of the Test split")->capture_default_str();
+  command.add_option("--seed", options->seed, "seed of every scene")->capture_default_str();
+  command.add_option("--width", options->width, "pixels")->capture_default_str()->group("Picture");
+  command.add_option("--height", options->height, "pixels")->capture_default_str()->group("Picture");
+  command.add_option("--threads", options->threads, "threads; does not change the output")
+      ->capture_default_str()
+      ->group("Picture");
+  command.callback([options] { scenes::write_dataset(*options); });
+}
+
+void add_prepare(CLI::App& app) {
+  auto& command = *app.add_subcommand("prepare", "Turn a CODA-LM root into the skill dataset");
+  struct State {
+    std::filesystem::path coda, out;
+    std::string split = "Train", taxonomy;
+    skills::PrepareOptions options;
+    bool no_single_turn = false, no_multi_turn = false, no_regions = false;
+  };
+  auto state = std::make_shared<State>();
+  command.add_option("--coda", state->coda, "CODA root: DIR/CODA-LM/<Split>/*.json and DIR/{val,test}/images")
+      ->required();
+  command.add_option("--split", state->split, "Train, Val, Test or Mini")->capture_default_str();
+  command.add_option("--out", state->out, "folder of the dataset; several splits may share it")->required();
+  add_taxonomy(command, state->taxonomy);
+  command.add_flag("--skip-bad", state->options.skip_bad, "leave out malformed annotations, and list them");
+  command.add_flag("--no-single-turn", state->no_single_turn, "no one-turn answers")->group("Forms");
+  command.add_flag("--no-multi-turn", state->no_multi_turn, "no samples of the three separate tasks")->group("Forms");
+  command.add_flag("--no-regions", state->no_regions, "no samples of single regions")->group("Forms");
+  command.callback([state] {
+    state->options.single_turn = !state->no_single_turn;
+    state->options.multi_turn = !state->no_multi_turn;
+    state->options.regions = !state->no_regions;
+    const auto report = skills::prepare(state->coda, state->split, state->out,
+                                        load_taxonomy(state->taxonomy), state->options);
+    std::cout << report.samples << " samples of " << report.annotations << " annotations in "
+              << state->out.string() << ", " << report.skipped.size() << " left out\n";
+    for (const auto& [task, count] : report.by_task) std::cout << "  " << task << ": " << count << "\n";
+  });
+}
+
+// One line of input: {"answer", "task"?, "category"?, ...} or the answer itself.
+void annotate_line(const skills::Annotator& annotator, const std::string& line, const std::string& task,
+                   const std::string& where) {
+  Json json = {{"answer", line}};
+  if (line.front() == '{') json = parse_json(line, where);
+  const std::string own_task = json.contains("task") ? json_string(json, "task", where) : task;
+  const std::string category = json.contains("category") ? json_string(json, "category", where) : "";
+  const auto labelled = skills::label_answer(annotator, json_string(json, "answer", where), own_task, category);
+  skills::Sample sample;
+  sample.segments = labelled.segments;
+  sample.labels = labelled.labels;
+  const Json labels = skills::sample_to_json(sample, annotator.taxonomy());
+  json["segments"] = labels["segments"];
+  json["labels"] = labels["labels"];
+  std::cout << json.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+}
+
+void add_annotate(CLI::App& app) {
+  auto& command = *app.add_subcommand(
+      "annotate", "Label answers by themselves: JSON lines with \"answer\" (and \"task\", \"category\"), or plain lines");
+  struct State {
+    std::string input = "-", taxonomy, task;
+  };
+  auto state = std::make_shared<State>();
+  command.add_option("input", state->input, "file to read, - for standard input")->capture_default_str();
+  command.add_option("--task", state->task,
+                     "scene, general_perception, region_perception or driving_suggestion, for lines that name none")
+      ->group("Labels");
+  add_taxonomy(command, state->taxonomy);
+  command.callback([state] {
+    const skills::Annotator annotator(load_taxonomy(state->taxonomy));
+    const auto use = [&](const std::string& line, int64_t number) {
+      if (trim(line).empty()) return;
+      annotate_line(annotator, trim(line), state->task,
+                    str(state->input == "-" ? "standard input" : state->input, ":", number));
+    };
+    if (state->input != "-") return for_each_line(state->input, use);
+    std::string line;
+    for (int64_t number = 1; std::getline(std::cin, line); ++number) use(line, number);
+  });
+}
+
+// Every split that meta.json lists, or the one asked for.
+std::vector<std::string> splits_of(const std::filesystem::path& dir, const std::string& split) {
+  if (!split.empty()) return {split};
+  const std::filesystem::path meta = dir / "meta.json";
+  std::vector<std::string> splits;
+  for (const auto& item : json_object(load_json(meta), "splits", meta.string()).items()) splits.push_back(item.key());
+  if (splits.empty()) throw DataError(str(meta.string(), ": field \"splits\": no split is prepared"));
+  return splits;
+}
+
+void add_stats(CLI::App& app) {
+  auto& command = *app.add_subcommand("stats", "Coverage by stage, skill and rule");
+  struct State {
+    std::filesystem::path dir;
+    std::string split;
+    bool json = false;
+  };
+  auto state = std::make_shared<State>();
+  command.add_option("dataset", state->dir, "folder that prepare wrote")->required();
+  command.add_option("--split", state->split, "one split (default: all together)");
+  command.add_flag("--json", state->json, "as JSON");
+  command.callback([state] {
+    skills::Dataset all;
+    for (const std::string& split : splits_of(state->dir, state->split)) {
+      skills::Dataset part = skills::load_dataset(state->dir, split);
+      all.taxonomy = part.taxonomy;
+      all.samples.insert(all.samples.end(), std::make_move_iterator(part.samples.begin()),
+                         std::make_move_iterator(part.samples.end()));
+    }
+    const skills::Stats stats = skills::collect_stats(all.samples, all.taxonomy, skills::word_units());
+    std::cout << (state->json ? skills::stats_to_json(stats).dump(2) + "\n" : skills::stats_to_table(stats));
+  });
+}
+
+const skills::Sample& find_sample(const skills::Dataset& dataset, const std::string& id) {
+  if (dataset.samples.empty()) throw DataError(str(dataset.dir.string(), ": the split holds no sample"));
+  if (id.empty()) return dataset.samples.front();
+  std::vector<std::string> ids;
+  for (const skills::Sample& sample : dataset.samples) {
+    if (sample.id == id) return sample;
+    ids.push_back(sample.id);
+  }
+  const std::string near = nearest_name(id, ids);
+  throw UsageError(str("--sample ", id, ": no such sample in ", dataset.dir.string(),
+                       near.empty() ? str(", the first is ", ids.front()) : str(", nearest is ", near)));
+}
+
+void add_inspect(CLI::App& app) {
+  auto& command = *app.add_subcommand("inspect", "Show one sample with its spans coloured");
+  struct State {
+    std::filesystem::path dir, html;
+    std::string split = "train", sample, color = "auto";
+  };
+  auto state = std::make_shared<State>();
+  command.add_option("dataset", state->dir, "folder that prepare wrote")->required();
+  command.add_option("--split", state->split, "train, val, test or mini")->capture_default_str();
+  command.add_option("--sample", state->sample, "the sample's id, for example val_0001/single (default: the first)");
+  command.add_option("--html", state->html, "also write a page with the image to this file");
+  command.add_option("--color", state->color, "auto (on a terminal), always or never")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  command.callback([state] {
+    const skills::Dataset dataset = skills::load_dataset(state->dir, state->split);
+    const skills::Sample& sample = find_sample(dataset, state->sample);
+    const bool color = state->color == "always" || (state->color == "auto" && isatty(STDOUT_FILENO));
+    std::cout << skills::inspect_text(sample, dataset.taxonomy, color);
+    if (!state->html.empty()) {
+      write_file(state->html, skills::inspect_html(sample, dataset.taxonomy, dataset.root));
+    }
+  });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run_program(argc, argv,
+                     {"mose-data", "Renders procedural driving scenes, and turns CODA-LM annotations into a "
+                                   "dataset labelled by driving skill.", {}},
+                     [](CLI::App& app) {
+                       app.require_subcommand(1);
+                       add_scenes(app);
+                       add_prepare(app);
+                       add_annotate(app);
+                       add_stats(app);
+                       add_inspect(app);
+                     });
+}
