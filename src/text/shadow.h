@@ -1,0 +1,16 @@
+// PCRE2 follows the Unicode version of the day it was built (14 for Debian 12's), Hugging Face
+// tokenizers follow Unicode 16. Patterns ask only for properties, so a text with newer characters is
+// matched through a shadow in which each of them is replaced by an older one of the same category
+// and length.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace mose::text {
+
+// True, with `shadow` filled, when the text holds characters that need it. The text must be valid
+// UTF-8; offsets in the shadow are offsets in the text.
+bool shadow_text(std::string_view text, std::string& shadow);
+
+}  // namespace mose::text
