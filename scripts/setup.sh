@@ -148,7 +148,10 @@ else
 fi
 if [[ $preset == cuda && -z $nvcc ]]; then
   pip_install python-cuda-compiler
-  nvcc=$(compgen -G "$root/.venv/lib/python3*/site-packages/nvidia/cu13/bin/nvcc" | head -n 1)
+  nvcc=$(compgen -G "$root/.venv/lib/python3*/site-packages/nvidia/cu13/bin/nvcc" | head -n 1 || true)
+  [[ -n $nvcc ]] || die "the package nvidia-cuda-nvcc holds no nvcc; remove .venv and run this again"
+  # The runtime's wheel has the library without the name that the linker looks for.
+  ln -sf libcudart.so.13 "${nvcc%/bin/nvcc}/lib/libcudart.so"
 fi
 ((build)) || { say "ready in $((SECONDS - started)) s (not built: --no-build)"; exit 0; }
 
