@@ -22,7 +22,9 @@ inline const Json kLexicon = Json::parse(R"({
   "risks": {"blockage": ["blocks the way"], "collision": ["may collide"]},
   "actions": {"slow_down": ["slow down"], "stop": ["come to a stop"], "keep_left": ["keep left"]},
   "weather": {"rain": ["rain"], "fog": ["fog"]},
-  "time": {"night": ["night"], "day": ["daylight"]}
+  "time": {"night": ["night"], "day": ["daylight"]},
+  "ignore": ["our car"],
+  "negations": ["no"]
 })");
 
 struct TinySet {
