@@ -23,12 +23,15 @@ Rgb Light::haze(const Rgb& colour, double z) const {
   return mix(colour, fog, 1 - std::exp(-z * fog_density));
 }
 
-Rgb Light::shade(const Rgb& surface, double z) const {
+Light::Shade Light::at(double z) const {
   const double beam = headlights / (1 + z * z / 200);
-  const Rgb lit = {clip(surface.r * (ambient.r / 255 + beam)),
-                   clip(surface.g * (ambient.g / 255 + beam)),
-                   clip(surface.b * (ambient.b / 255 + 0.9 * beam))};
-  return haze(lit, z);
+  return {{ambient.r / 255 + beam, ambient.g / 255 + beam, ambient.b / 255 + 0.9 * beam},
+          fog,
+          1 - std::exp(-z * fog_density)};
+}
+
+Rgb Light::Shade::operator()(const Rgb& surface) const {
+  return mix({clip(surface.r * gain.r), clip(surface.g * gain.g), clip(surface.b * gain.b)}, fog, fog_share);
 }
 
 Canvas::Canvas(const Camera& camera_in, const Light& light_in)

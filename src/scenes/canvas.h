@@ -21,7 +21,14 @@ struct Light {
   double headlights = 0;       // added on near surfaces at night
   double fog_density = 0;      // 1 / metre
   Rgb fog{200, 200, 205};
-  Rgb shade(const Rgb& surface, double z) const;
+  // The shading of one depth, for many surfaces at once.
+  struct Shade {
+    Rgb gain, fog;
+    double fog_share;
+    Rgb operator()(const Rgb& surface) const;
+  };
+  Shade at(double z) const;
+  Rgb shade(const Rgb& surface, double z) const { return at(z)(surface); }
   Rgb haze(const Rgb& colour, double z) const;  // fog alone, for lamps
 };
 

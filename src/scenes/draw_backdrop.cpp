@@ -68,14 +68,13 @@ struct Markings {
   double line(double x, double at, double half, double scale) const {
     return cover(half - std::abs(x - at), scale);
   }
-  double white(double x, double z, double scale) const {
-    const double inner = kLaneWidth / 2, edge = kRoadHalf - 0.25;
-    double paint = std::max(line(x, edge, 0.08, scale), line(x, -edge, 0.08, scale));
-    if (std::fmod(z + phase, 7.0) < 3.6) {
-      paint = std::max(paint, line(x, inner, 0.085, scale));
-      if (!scene.oncoming_left) paint = std::max(paint, line(x, -inner, 0.085, scale));
-    }
-    if (scene.crosswalk && z > 10.5 && z < 13 && std::abs(x) < kRoadHalf - 0.5) {
+  // `dash`: whether row z lies on a dash.
+  bool dash(double z) const { return std::fmod(z + phase, 7.0) < 3.6; }
+  double white(double x, double z, double scale, bool dash) const {
+    const double inner = kLaneWidth / 2, edge = kRoadHalf - 0.25, a = std::abs(x);
+    double paint = line(a, edge, 0.08, scale);
+    if (dash && (x > 0 || !scene.oncoming_left)) paint = std::max(paint, line(a, inner, 0.085, scale));
+    if (scene.crosswalk && z > 10.5 && z < 13 && a < kRoadHalf - 0.5) {
       const double t = std::fmod(x + 100, 0.95);
       paint = std::max(paint, cover(0.25 - std::abs(t - 0.475), scale));
     }
@@ -146,7 +145,8 @@ void draw_ground(Canvas& canvas, const Scene& scene, RandomStream& random) {
   const Markings marks{scene, random.uniform(0, 7)};
   const uint64_t salt = random.next();
   const Camera& camera = canvas.camera;
-  const bool snow = scene.weather == "snow", wet = scene.weather == "rain";
+  const bool snow = scene.weather == "snow", paved = scene.road == "city_street" && !snow;
+  const bool wet = scene.weather == "rain";
   const Rgb white = snow ? Rgb{214, 216, 222} : Rgb{226, 226, 222}, yellow{224, 178, 40};
   const double side_edge = 8.3, kerb = kRoadHalf + 0.28;
   for (int v = std::max(0, static_cast<int>(camera.horizon) + 1); v < canvas.image.rows; ++v) {
@@ -154,6 +154,10 @@ void draw_ground(Canvas& canvas, const Scene& scene, RandomStream& random) {
     // The grain's cells double with distance, so that they stay a few pixels large.
     const double cell = 0.07 * std::exp2(std::max(0.0, std::floor(std::log2(z / 5))));
     const double strength = 9.0 / (1 + z / 25);
+    const bool dash = marks.dash(z);
+    const Light::Shade shade = canvas.light.at(z);
+    const double joint_z = std::fmod(z, 1.1);
+    const int64_t cell_z = static_cast<int64_t>(std::floor(z / (2 * cell)));
     uint8_t* row = canvas.image.ptr<uint8_t>(v);
     for (int u = 0; u < canvas.image.cols; ++u) {
       const double x = (u + 0.5 - camera.centre) / scale, a = std::abs(x);
@@ -161,26 +165,24 @@ void draw_ground(Canvas& canvas, const Scene& scene, RandomStream& random) {
       if (a < kRoadHalf + 0.5 / scale) {
         c = mix(ground.kerb, ground.road, cover(kRoadHalf - a, scale));
         if (snow) {  // wheel tracks stay dark
-          const double lane = std::fmod(a + kLaneWidth / 2, kLaneWidth) - kLaneWidth / 2;
-          const double track = std::exp(-std::pow((std::abs(lane) - 0.75) / 0.3, 2));
+          const double lane = a < kLaneWidth / 2 ? a : a - kLaneWidth;
+          const double off = (std::abs(lane) - 0.75) / 0.35, track = std::max(0.0, 1 - off * off);
           c = mix(c, {236, 239, 245}, 0.55 * (1 - track));
         }
-        c = mix(c, white, 0.92 * marks.white(x, z, scale));
+        c = mix(c, white, 0.92 * marks.white(x, z, scale, dash));
         c = mix(c, yellow, 0.92 * marks.yellow(x, scale));
       } else if (a < kerb + 0.5 / scale) {
         c = mix(ground.side, ground.kerb, cover(kerb - a, scale));
       } else {
         c = mix(ground.far, ground.side, cover(side_edge - a, scale));
-        if (scene.road == "city_street" && a < side_edge && !snow) {  // paving joints
-          const double joint = std::min(std::fmod(a, 1.1), std::fmod(z, 1.1));
-          if (joint * scale < 1.2 && scale > 14) c = c * 0.88;
+        if (paved && scale > 14 && a < side_edge) {  // joints of the slabs
+          const double joint = std::min(std::fmod(a, 1.1), joint_z);
+          if (joint * scale < 1.2) c = c * 0.88;
         }
       }
-      const double g = grain(static_cast<int64_t>(std::floor(x / cell)),
-                             static_cast<int64_t>(std::floor(z / (2 * cell))), salt);
+      const double g = grain(static_cast<int64_t>(std::floor(x / cell)), cell_z, salt);
       const double k = 1 + g * strength / 130;
-      c = canvas.light.shade({c.r * k, c.g * k, c.b * k}, z);
-      store(row + 3 * u, c);
+      store(row + 3 * u, shade({c.r * k, c.g * k, c.b * k}));
     }
     if (!wet) continue;
     // A wet road mirrors what stands above the horizon.
@@ -189,7 +191,7 @@ void draw_ground(Canvas& canvas, const Scene& scene, RandomStream& random) {
     for (int u = 0; u < canvas.image.cols; ++u) {
       const double x = (u + 0.5 - camera.centre) / scale;
       const double puddle = grain(static_cast<int64_t>(std::floor(x / 0.9)), static_cast<int64_t>(std::floor(z / 1.7)), salt ^ 77);
-      const double k = std::abs(x) < kRoadHalf ? (puddle > 0.55 ? 0.42 : 0.26) : 0.12;
+      const double k = std::abs(x) < kRoadHalf ? (puddle > 0.55 ? 0.34 : 0.25) : 0.12;
       for (int ch = 0; ch < 3; ++ch) {
         uint8_t& value = row[3 * u + ch];
         value = static_cast<uint8_t>(value * (1 - k) + above[3 * u + ch] * k);

@@ -37,7 +37,7 @@ std::pair<double, double> depth_range(const Object& object, const Camera& camera
   const double size = std::sqrt(std::min(spec.width, 1.6 * spec.height) * spec.height);
   const double room = std::min(camera.centre, camera.width - camera.centre) - 5 * unit;
   double low = std::max(6.0, (std::abs(object.x) + 0.5 * spec.width) * camera.focal / room);
-  double high = std::min(19.0, size * camera.focal / (38 * unit));
+  double high = std::min(17.0, size * camera.focal / (46 * unit));
   if (object.place == Place::kOverhead) {
     // High enough above the road that its upper edge is still in the picture.
     low = object.kind == "direction" ? 16.0 : 13.8;
@@ -131,10 +131,10 @@ void add_hidden_walker(Scene& scene, RandomStream& random) {
   Object front = make_object(named(vehicle), lane, scene, random);
   Object behind = make_object(named(walker), side, scene, random);
   behind.hidden = true;
-  behind.mirrored = !left;  // walks towards the road
+  behind.mirrored = left;  // its head is on the visible side
   for (int attempt = 0; attempt < 200; ++attempt) {
     const double share = covered(behind, front, scene.camera);
-    if (behind.z > front.z + 0.5 && share > 0.25 && share < 0.45) {
+    if (behind.z > front.z + 0.5 && share > 0.2 && share < 0.4) {
       scene.objects.push_back(front);
       scene.objects.push_back(behind);
       return;
