@@ -74,7 +74,8 @@ struct FactLexicon::Tables {
     std::vector<Phrase>& list = by_first_word[phrase.words[0]];
     for (const Phrase& other : list) {
       if (other.words == phrase.words) {
-        throw DataError(str(where, ": \"", text, "\" is listed twice, also for \"", other.value, "\""));
+        throw DataError(
+            str(where, ": \"", text, "\" is listed twice, also for \"", other.value, "\""));
       }
     }
     list.push_back(std::move(phrase));
@@ -92,7 +93,8 @@ struct FactLexicon::Tables {
       if (list != by_first_word.end()) {
         for (const Phrase& phrase : list->second) {
           if (at + phrase.words.size() <= words.size() &&
-              std::equal(phrase.words.begin(), phrase.words.end(), words.begin() + static_cast<std::ptrdiff_t>(at))) {
+              std::equal(phrase.words.begin(), phrase.words.end(),
+                         words.begin() + static_cast<std::ptrdiff_t>(at))) {
             found = &phrase;
             break;
           }
@@ -113,9 +115,11 @@ FactLexicon FactLexicon::load(const std::filesystem::path& file) {
   const Json json = load_json(file);
   auto tables = std::make_shared<Tables>();
   const std::string where = file.string();
-  auto read_phrases = [&](const Json& list, Kind kind, const std::string& value, const std::string& at) {
+  auto read_phrases = [&](const Json& list, Kind kind, const std::string& value,
+                          const std::string& at) {
     if (!list.is_array() || list.empty()) {
-      throw DataError(str(at, ": expected a list of at least one phrase, found ", list.type_name()));
+      throw DataError(
+          str(at, ": expected a list of at least one phrase, found ", list.type_name()));
     }
     for (const Json& phrase : list) {
       if (!phrase.is_string()) throw DataError(str(at, ": expected text, found ", phrase.dump()));
@@ -133,7 +137,8 @@ FactLexicon FactLexicon::load(const std::filesystem::path& file) {
     }
   }
   read_phrases(json_array(json, "ignore", where), Kind::kIgnore, "ignore", where + ": ignore");
-  read_phrases(json_array(json, "negations", where), Kind::kNegation, "negations", where + ": negations");
+  read_phrases(json_array(json, "negations", where), Kind::kNegation, "negations",
+               where + ": negations");
   FactLexicon lexicon;
   lexicon.tables_ = std::move(tables);
   return lexicon;
@@ -190,9 +195,14 @@ FactSet FactLexicon::extract(const std::string& text) const {
         case Kind::kAction:
           if (!negated(i, 3)) facts.plan.insert(value);
           break;
-        case Kind::kWeather: facts.describe.insert("weather:" + value); break;
-        case Kind::kTime: facts.describe.insert("time:" + value); break;
-        default: break;
+        case Kind::kWeather:
+          facts.describe.insert("weather:" + value);
+          break;
+        case Kind::kTime:
+          facts.describe.insert("time:" + value);
+          break;
+        default:
+          break;
       }
     }
     if (const Match* last = before(matches.size())) carried = last->phrase->value;
@@ -200,12 +210,24 @@ FactSet FactLexicon::extract(const std::string& text) const {
   return facts;
 }
 
-const std::vector<std::string>& FactLexicon::classes() const { return tables_->classes; }
-const std::vector<std::string>& FactLexicon::places() const { return tables_->places; }
-const std::vector<std::string>& FactLexicon::risks() const { return tables_->risks; }
-const std::vector<std::string>& FactLexicon::actions() const { return tables_->actions; }
-const std::vector<std::string>& FactLexicon::weather() const { return tables_->weather; }
-const std::vector<std::string>& FactLexicon::times() const { return tables_->times; }
+const std::vector<std::string>& FactLexicon::classes() const {
+  return tables_->classes;
+}
+const std::vector<std::string>& FactLexicon::places() const {
+  return tables_->places;
+}
+const std::vector<std::string>& FactLexicon::risks() const {
+  return tables_->risks;
+}
+const std::vector<std::string>& FactLexicon::actions() const {
+  return tables_->actions;
+}
+const std::vector<std::string>& FactLexicon::weather() const {
+  return tables_->weather;
+}
+const std::vector<std::string>& FactLexicon::times() const {
+  return tables_->times;
+}
 
 FactSet load_facts(const std::filesystem::path& file, const std::string& region) {
   const Json json = load_json(file);
@@ -223,7 +245,8 @@ FactSet load_facts(const std::filesystem::path& file, const std::string& region)
   if (region.empty()) {
     return {read(json, "describe", where), read(json, "reason", where), read(json, "plan", where)};
   }
-  const Json& object = json_object(json_object(json, "regions", where), region, where + ": regions");
+  const Json& object =
+      json_object(json_object(json, "regions", where), region, where + ": regions");
   const std::string at = where + ": regions." + region;
   return {read(object, "describe", at), read(object, "reason", at), {}};
 }

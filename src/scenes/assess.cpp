@@ -5,14 +5,18 @@ namespace mose::scenes {
 namespace {
 
 std::string risk_of(const Object& object, const Scene& scene) {
-  const bool roadside = object.place == Place::kLeftRoadside || object.place == Place::kRightRoadside;
+  const bool roadside =
+      object.place == Place::kLeftRoadside || object.place == Place::kRightRoadside;
   const bool ego = object.place == Place::kEgoLane;
   const std::string name = object.spec->name;
   if (object.hidden) return "occlusion";
   switch (object.spec->behaviour) {
-    case Behaviour::kControl: return object.kind == "direction" ? "low" : "rule";
-    case Behaviour::kObstacle: return roadside ? "low" : "blockage";
-    case Behaviour::kWalker: return ego ? "collision" : "crossing";
+    case Behaviour::kControl:
+      return object.kind == "direction" ? "low" : "rule";
+    case Behaviour::kObstacle:
+      return roadside ? "low" : "blockage";
+    case Behaviour::kWalker:
+      return ego ? "collision" : "crossing";
     case Behaviour::kRider:
       if (ego) return scene.slippery() ? "collision" : "braking";
       if (scene.dim()) return "occlusion";  // hard to see
@@ -91,9 +95,9 @@ Json scene_facts(const Scene& scene, const std::string& image,
     const std::string name = object.spec->name;
     const std::string where = name + "@" + place_name(object.place);
     const std::string why = name + ":" + object.risk;
-    Json json = {{"class", name},        {"place", place_name(object.place)},
-                 {"distance", object.distance}, {"risk", object.risk},
-                 {"hidden", object.hidden},     {"box", boxes.at(i)}};
+    Json json = {
+        {"class", name},       {"place", place_name(object.place)}, {"distance", object.distance},
+        {"risk", object.risk}, {"hidden", object.hidden},           {"box", boxes.at(i)}};
     if (!object.colour.empty()) json["colour"] = object.colour;
     if (!object.kind.empty()) json["kind"] = object.kind;
     objects.push_back(json);

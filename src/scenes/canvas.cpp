@@ -11,7 +11,9 @@ namespace {
 constexpr int kShift = 4;  // sub-pixel bits of OpenCV's polygons
 constexpr double kUnit = 1 << kShift;
 
-double clip(double value) { return std::clamp(value, 0.0, 255.0); }
+double clip(double value) {
+  return std::clamp(value, 0.0, 255.0);
+}
 
 }  // namespace
 
@@ -31,7 +33,8 @@ Light::Shade Light::at(double z) const {
 }
 
 Rgb Light::Shade::operator()(const Rgb& surface) const {
-  return mix({clip(surface.r * gain.r), clip(surface.g * gain.g), clip(surface.b * gain.b)}, fog, fog_share);
+  return mix({clip(surface.r * gain.r), clip(surface.g * gain.g), clip(surface.b * gain.b)}, fog,
+             fog_share);
 }
 
 Canvas::Canvas(const Camera& camera_in, const Light& light_in)
@@ -185,7 +188,8 @@ void Pen::shadow(double rx, double rz) {
     const double v1 = canvas_.camera.project(0, 0, std::max(2.0, z_ - near * k)).v;
     const double cu = (a.u + b.u) / 2, ru = (b.u - a.u) / 2;
     const double cv = (v0 + v1) / 2, rv = std::max(1.0, (v1 - v0) / 2);
-    const int y0 = std::max(0, static_cast<int>(v0)), y1 = std::min(image.rows - 1, static_cast<int>(v1));
+    const int y0 = std::max(0, static_cast<int>(v0)),
+              y1 = std::min(image.rows - 1, static_cast<int>(v1));
     for (int y = y0; y <= y1; ++y) {
       const double t = 1 - std::pow((y + 0.5 - cv) / rv, 2);
       if (t <= 0) continue;

@@ -69,34 +69,37 @@ void check(const Options& o) {
   within("height", o.height, 90, 2160);
   const double ratio = static_cast<double>(o.width) / static_cast<double>(o.height);
   if (std::abs(ratio - 16.0 / 9) > 0.03) {
-    throw UsageError(str("scenes: expected a width and height of 16:9 (640x360), found ", o.width, "x", o.height));
+    throw UsageError(str("scenes: expected a width and height of 16:9 (640x360), found ", o.width,
+                         "x", o.height));
   }
   within("threads", o.threads, 1, 256);
   if (o.out.empty()) throw UsageError("scenes: expected an output directory, found an empty path");
 }
 
 Json manifest(const Options& o) {
-  return {{"format", 1}, {"train", o.train}, {"val", o.val},      {"test", o.test},
+  return {{"format", 1},    {"train", o.train}, {"val", o.val},      {"test", o.test},
           {"seed", o.seed}, {"width", o.width}, {"height", o.height}};
 }
 
 // True when the data set is there already.
 bool check_output(const Options& o) {
   if (!fs::exists(o.out)) return false;
-  if (!fs::is_directory(o.out)) throw UsageError(str(o.out.string(), ": expected a directory, found a file"));
+  if (!fs::is_directory(o.out))
+    throw UsageError(str(o.out.string(), ": expected a directory, found a file"));
   for (const char* name : {kManifest, kPartial}) {
     const fs::path file = o.out / name;
     if (!fs::exists(file)) continue;
     const Json found = load_json(file);
     if (found != manifest(o)) {
-      throw UsageError(str(file.string(), ": holds scenes of other options (", found.dump(), ", wanted ",
-                           manifest(o).dump(), "); choose another directory or remove this one"));
+      throw UsageError(str(file.string(), ": holds scenes of other options (", found.dump(),
+                           ", wanted ", manifest(o).dump(),
+                           "); choose another directory or remove this one"));
     }
     return name == kManifest;
   }
   if (!fs::is_empty(o.out)) {
-    throw UsageError(str(o.out.string(), ": holds other data (neither ", kManifest, " nor ", kPartial,
-                         " is there); choose an empty or new directory"));
+    throw UsageError(str(o.out.string(), ": holds other data (neither ", kManifest, " nor ",
+                         kPartial, " is there); choose an empty or new directory"));
   }
   return false;
 }
@@ -107,9 +110,11 @@ void write_picture(const fs::path& path, const cv::Mat& image) {
   std::vector<uchar> bytes;
   cv::imencode(".jpg", image, bytes, {cv::IMWRITE_JPEG_QUALITY, 90});
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  file.write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
   file.close();
-  if (!file) throw Error(str(path.string(), ": writing ", bytes.size(), " bytes failed; is the disk full?"));
+  if (!file)
+    throw Error(str(path.string(), ": writing ", bytes.size(), " bytes failed; is the disk full?"));
 }
 
 void write_text(const fs::path& path, const Json& json) {
@@ -117,7 +122,8 @@ void write_text(const fs::path& path, const Json& json) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file << text;
   file.close();
-  if (!file) throw Error(str(path.string(), ": writing ", text.size(), " bytes failed; is the disk full?"));
+  if (!file)
+    throw Error(str(path.string(), ": writing ", text.size(), " bytes failed; is the disk full?"));
 }
 
 Rows make_scene(const Options& o, const Job& job) {
@@ -133,7 +139,8 @@ Rows make_scene(const Options& o, const Job& job) {
   rows.general = {0, image_name, kQuestions[0], annotation.summary, ""};
   rows.suggestion = {0, image_name, kQuestions[2], annotation.driving_suggestion, ""};
   for (const coda::Region& region : annotation.regions) {
-    const std::string name = str(job.folder, "/images_w_boxes/", stem, "_object_", region.index, ".jpg");
+    const std::string name =
+        str(job.folder, "/images_w_boxes/", stem, "_object_", region.index, ".jpg");
     cv::Mat boxed = picture.image.clone();
     const cv::Rect box(static_cast<int>(region.box.x), static_cast<int>(region.box.y),
                        static_cast<int>(region.box.w), static_cast<int>(region.box.h));
@@ -142,7 +149,8 @@ Rows make_scene(const Options& o, const Job& job) {
     rows.regions.push_back({0, name, kQuestions[1], region.text, region.category_name});
   }
   write_text(o.out / "CODA-LM" / job.split / (id + ".json"), coda::annotation_to_json(annotation));
-  write_text(o.out / "facts" / job.split / (id + ".json"), scene_facts(scene, image_name, picture.boxes));
+  write_text(o.out / "facts" / job.split / (id + ".json"),
+             scene_facts(scene, image_name, picture.boxes));
   return rows;
 }
 
@@ -156,7 +164,8 @@ void make_folders(const Options& o, const std::vector<Job>& jobs) {
   }
 }
 
-void write_questions(const Options& o, const std::vector<Job>& jobs, const std::vector<Rows>& rows) {
+void write_questions(const Options& o, const std::vector<Job>& jobs,
+                     const std::vector<Rows>& rows) {
   for (size_t begin = 0; begin < jobs.size();) {
     size_t end = begin;
     std::vector<coda::VqaRow> general, regions, suggestions;

@@ -18,7 +18,9 @@ Sky sky_of(const Scene& scene) {
   if (scene.weather == "clear") return sky;
   const double grey = scene.time == "day" ? 1 : scene.time == "dusk" ? 0.7 : 0.2;
   const Rgb warm = scene.time == "dusk" ? Rgb{1.05, 0.97, 0.97} : Rgb{1, 1, 1.04};
-  auto tone = [&](double v) { return Rgb{v * grey * warm.r, v * grey * warm.g, v * grey * warm.b}; };
+  auto tone = [&](double v) {
+    return Rgb{v * grey * warm.r, v * grey * warm.g, v * grey * warm.b};
+  };
   const double share = scene.weather == "fog" ? 0.95 : 0.82;
   const double top = scene.weather == "rain" ? 120 : scene.weather == "snow" ? 178 : 192;
   const double low = scene.weather == "rain" ? 158 : scene.weather == "snow" ? 206 : 206;
@@ -50,7 +52,8 @@ struct Ground {
 Ground ground_of(const Scene& scene) {
   Ground g;
   if (scene.road == "country_road") g.kerb = {150, 142, 120}, g.side = {134, 124, 94};
-  if (scene.road == "highway") g.road = {84, 86, 92}, g.kerb = {110, 110, 112}, g.side = {104, 104, 106};
+  if (scene.road == "highway")
+    g.road = {84, 86, 92}, g.kerb = {110, 110, 112}, g.side = {104, 104, 106};
   if (scene.road == "city_street") g.far = {148, 146, 140};
   if (scene.weather == "rain") {
     g = {g.road * 0.66, g.kerb * 0.72, g.side * 0.7, g.far * 0.75};
@@ -73,7 +76,8 @@ struct Markings {
   double white(double x, double z, double scale, bool dash) const {
     const double inner = kLaneWidth / 2, edge = kRoadHalf - 0.25, a = std::abs(x);
     double paint = line(a, edge, 0.08, scale);
-    if (dash && (x > 0 || !scene.oncoming_left)) paint = std::max(paint, line(a, inner, 0.085, scale));
+    if (dash && (x > 0 || !scene.oncoming_left))
+      paint = std::max(paint, line(a, inner, 0.085, scale));
     if (scene.crosswalk && z > 10.5 && z < 13 && a < kRoadHalf - 0.5) {
       const double t = std::fmod(x + 100, 0.95);
       paint = std::max(paint, cover(0.25 - std::abs(t - 0.475), scale));
@@ -99,12 +103,14 @@ void draw_sky(Canvas& canvas, const Scene& scene, RandomStream& random) {
   const double unit = canvas.camera.width / 640;
   auto blob = [&](double u, double v, double ru, double rv, const Rgb& colour) {
     std::vector<Pixel> points;
-    for (int i = 0; i < 16; ++i) points.push_back({u + ru * std::cos(i * .3927), v + rv * std::sin(i * .3927)});
+    for (int i = 0; i < 16; ++i)
+      points.push_back({u + ru * std::cos(i * .3927), v + rv * std::sin(i * .3927)});
     canvas.fill(points, colour);
   };
   if (scene.weather == "clear" && scene.time == "night") {
     for (int i = 0; i < 70; ++i) {
-      const double u = random.uniform(0, canvas.camera.width), v = random.uniform(0, canvas.camera.horizon * .8);
+      const double u = random.uniform(0, canvas.camera.width),
+                   v = random.uniform(0, canvas.camera.horizon * .8);
       const double r = random.uniform(.4, .9) * unit, k = random.uniform(.4, 1);
       blob(u, v, r, .7 * unit, Rgb{210, 215, 230} * k);
     }
@@ -190,7 +196,8 @@ void draw_ground(Canvas& canvas, const Scene& scene, RandomStream& random) {
     const uint8_t* above = canvas.image.ptr<uint8_t>(std::clamp(mirror, 0, canvas.image.rows - 1));
     for (int u = 0; u < canvas.image.cols; ++u) {
       const double x = (u + 0.5 - camera.centre) / scale;
-      const double puddle = grain(static_cast<int64_t>(std::floor(x / 0.9)), static_cast<int64_t>(std::floor(z / 1.7)), salt ^ 77);
+      const double puddle = grain(static_cast<int64_t>(std::floor(x / 0.9)),
+                                  static_cast<int64_t>(std::floor(z / 1.7)), salt ^ 77);
       const double k = std::abs(x) < kRoadHalf ? (puddle > 0.55 ? 0.34 : 0.25) : 0.12;
       for (int ch = 0; ch < 3; ++ch) {
         uint8_t& value = row[3 * u + ch];
@@ -200,24 +207,31 @@ void draw_ground(Canvas& canvas, const Scene& scene, RandomStream& random) {
   }
 }
 
-void draw_building(Canvas& canvas, const Scene& scene, double side, double z0, double z1, RandomStream& random) {
-  const std::vector<Rgb> walls = {{178, 150, 124}, {156, 106, 86}, {188, 184, 172}, {130, 136, 146}, {202, 186, 150}};
+void draw_building(Canvas& canvas, const Scene& scene, double side, double z0, double z1,
+                   RandomStream& random) {
+  const std::vector<Rgb> walls = {
+      {178, 150, 124}, {156, 106, 86}, {188, 184, 172}, {130, 136, 146}, {202, 186, 150}};
   const Rgb tone = random.choice(walls);
   const Rgb wall = tone * random.uniform(0.85, 1.05);
   const double x0 = side * random.uniform(9.2, 10.2), x1 = side * 24, h = random.uniform(5.5, 15);
   Pen pen(canvas, 0, z0);
   const Light& light = canvas.light;
-  auto quad = [&](double xa, double za, double xb, double zb, double ya, double yb, const Rgb& c, bool lamp, double z) {
+  auto quad = [&](double xa, double za, double xb, double zb, double ya, double yb, const Rgb& c,
+                  bool lamp, double z) {
     const Camera& cam = canvas.camera;
-    canvas.fill({cam.project(xa, ya, za), cam.project(xb, ya, zb), cam.project(xb, yb, zb), cam.project(xa, yb, za)},
+    canvas.fill({cam.project(xa, ya, za), cam.project(xb, ya, zb), cam.project(xb, yb, zb),
+                 cam.project(xa, yb, za)},
                 lamp ? light.haze(c, z) : light.shade(c, z));
   };
   quad(x0, z0, x1, z0, 0, h, wall * 0.8, false, z0);
   quad(x0, z0, x0, z1, 0, h, wall, false, 0.5 * (z0 + z1));
   quad(x0, z0, x0, z1, 0, 0.7, wall * 0.65, false, 0.5 * (z0 + z1));
   quad(x0, z0, x0, z1, h - 0.35, h, wall * 0.75, false, 0.5 * (z0 + z1));
-  const int columns = std::max(1, static_cast<int>((z1 - z0) / 3.2)), floors = static_cast<int>((h - 1) / 3);
-  const double pitch = (z1 - z0) / columns, lit = scene.time == "night" ? 0.35 : scene.time == "dusk" ? 0.3 : 0;
+  const int columns = std::max(1, static_cast<int>((z1 - z0) / 3.2)),
+            floors = static_cast<int>((h - 1) / 3);
+  const double pitch = (z1 - z0) / columns, lit = scene.time == "night"  ? 0.35
+                                                  : scene.time == "dusk" ? 0.3
+                                                                         : 0;
   for (int f = 0; f < floors; ++f) {
     for (int c = 0; c < columns; ++c) {
       const double za = z0 + pitch * (c + 0.25), zb = z0 + pitch * (c + 0.75), y = 1.2 + 3.0 * f;
@@ -237,7 +251,9 @@ void draw_tree(Canvas& canvas, const Scene& scene, double x, double z, RandomStr
     for (int i = 0; i < 4; ++i) {
       const double y = h * (.2 + .2 * i), r = w * (1.0 - .2 * i);
       pen.polygon({{-r, y}, {r, y}, {0, y + h * .34}}, leaf * (0.65 + .07 * i));
-      if (snow) pen.polygon({{-r * .55, y + h * .13}, {r * .4, y + h * .15}, {0, y + h * .34}}, {232, 236, 242});
+      if (snow)
+        pen.polygon({{-r * .55, y + h * .13}, {r * .4, y + h * .15}, {0, y + h * .34}},
+                    {232, 236, 242});
     }
     return;
   }
@@ -256,7 +272,8 @@ void draw_lamp_post(Canvas& canvas, const Scene& scene, double side, double z) {
   pen.limb({0, 0}, {0, 6.5}, .14, {96, 98, 102});
   pen.limb({0, 6.5}, {-side * 1.6, 6.9}, .1, {96, 98, 102});
   const bool lit = scene.time != "day";
-  pen.limb({-side * 1.5, 6.85}, {-side * 2.1, 6.9}, .16, lit ? Rgb{255, 236, 190} : Rgb{190, 190, 190}, lit);
+  pen.limb({-side * 1.5, 6.85}, {-side * 2.1, 6.9}, .16,
+           lit ? Rgb{255, 236, 190} : Rgb{190, 190, 190}, lit);
   if (lit) pen.glow({-side * 1.8, 6.85}, scene.time == "night" ? 2.2 : 1.2, {255, 210, 140}, 0.7);
 }
 
@@ -268,11 +285,14 @@ void draw_roadside(Canvas& canvas, const Scene& scene, RandomStream& random) {
       const double z = starts[i];
       if (scene.road == "city_street") {
         draw_building(canvas, scene, side, z, z + random.uniform(7, 11), random);
-        if (random.chance(0.45)) draw_tree(canvas, scene, side * random.uniform(8.2, 8.8), z + 1, random);
+        if (random.chance(0.45))
+          draw_tree(canvas, scene, side * random.uniform(8.2, 8.8), z + 1, random);
       } else {
-        const int64_t count = scene.road == "country_road" ? random.integer(1, 3) : random.integer(0, 1);
+        const int64_t count =
+            scene.road == "country_road" ? random.integer(1, 3) : random.integer(0, 1);
         for (int64_t k = count; k > 0; --k) {
-          draw_tree(canvas, scene, side * random.uniform(9.5, 17), z + 2.5 * static_cast<double>(k), random);
+          draw_tree(canvas, scene, side * random.uniform(9.5, 17), z + 2.5 * static_cast<double>(k),
+                    random);
         }
       }
       if (scene.road != "country_road" && i % 2 == 0) draw_lamp_post(canvas, scene, side, z);
@@ -290,7 +310,10 @@ Light scene_light(const Scene& scene) {
   light.ambient = light.ambient * dull;
   light.headlights = scene.time == "night" ? 0.8 : 0;
   light.fog = sky_of(scene).horizon;
-  light.fog_density = scene.weather == "fog" ? 0.046 : scene.weather == "snow" ? 0.009 : scene.weather == "rain" ? 0.007 : 0.0025;
+  light.fog_density = scene.weather == "fog"    ? 0.046
+                      : scene.weather == "snow" ? 0.009
+                      : scene.weather == "rain" ? 0.007
+                                                : 0.0025;
   return light;
 }
 

@@ -24,7 +24,8 @@ void solid(Pen& pen, double x0, double x1, double y0, double y1, double depth, c
 
 }  // namespace
 
-void draw_construction_vehicle(Canvas& canvas, const Object& o, const Scene&, RandomStream& random) {
+void draw_construction_vehicle(Canvas& canvas, const Object& o, const Scene&,
+                               RandomStream& random) {
   Pen pen(canvas, o.x, o.z, 0.25, o.mirrored);
   shadow(canvas, pen, 1.7, .8);
   const Rgb body = paint(o.colour, random);
@@ -45,8 +46,14 @@ void draw_construction_vehicle(Canvas& canvas, const Object& o, const Scene&, Ra
   pen.limb({.5, 1.3}, {.95, 2.1}, .1, kSteel);
   pen.limb({1.05, 2.65}, {1.75, 1.45}, .24, body * 0.92);
   pen.limb({1.2, 2.75}, {1.7, 1.8}, .07, kSteel);
-  pen.polygon({{1.55, 1.5}, {1.95, 1.4}, {1.98, .95}, {1.8, .72}, {1.42, .78}, {1.35, .95}, {1.66, 1.1}}, {88, 84, 78});
-  for (int i = 0; i < 3; ++i) pen.polygon({{1.34 + i * .1, .95 - i * .05}, {1.42 + i * .1, .92 - i * .05}, {1.3 + i * .1, .8 - i * .05}}, {150, 146, 140});
+  pen.polygon(
+      {{1.55, 1.5}, {1.95, 1.4}, {1.98, .95}, {1.8, .72}, {1.42, .78}, {1.35, .95}, {1.66, 1.1}},
+      {88, 84, 78});
+  for (int i = 0; i < 3; ++i)
+    pen.polygon({{1.34 + i * .1, .95 - i * .05},
+                 {1.42 + i * .1, .92 - i * .05},
+                 {1.3 + i * .1, .8 - i * .05}},
+                {150, 146, 140});
 }
 
 void draw_debris(Canvas& canvas, const Object& o, const Scene&, RandomStream& random) {
@@ -59,7 +66,8 @@ void draw_debris(Canvas& canvas, const Object& o, const Scene&, RandomStream& ra
   pen.polygon({{-.3, .52}, {-.05, .58}, {-.16, .76}, {-.42, .68}}, {206, 168, 118});
   pen.polygon({{.0, .6}, {.24, .5}, {.4, .66}, {.16, .74}}, {206, 168, 118});
   for (int i = 0; i < 6; ++i) {
-    const double x = random.uniform(-.7, .7), y = random.uniform(.06, .3), t = random.uniform(-.7, .7);
+    const double x = random.uniform(-.7, .7), y = random.uniform(.06, .3),
+                 t = random.uniform(-.7, .7);
     const double l = random.uniform(.35, .6);
     const Rgb wood = random.choice(woods);
     pen.limb({x - l * std::cos(t), std::max(.05, y - l * std::sin(t))},
@@ -69,7 +77,8 @@ void draw_debris(Canvas& canvas, const Object& o, const Scene&, RandomStream& ra
   }
   for (int i = 0; i < 7; ++i) {
     const double x = random.uniform(-.95, .95), r = random.uniform(.06, .15);
-    pen.polygon({{x - r, 0}, {x + r, 0}, {x + .8 * r, r}, {x, 1.5 * r}, {x - .9 * r, .9 * r}}, Rgb{128, 124, 118} * random.uniform(.7, 1.1));
+    pen.polygon({{x - r, 0}, {x + r, 0}, {x + .8 * r, r}, {x, 1.5 * r}, {x - .9 * r, .9 * r}},
+                Rgb{128, 124, 118} * random.uniform(.7, 1.1));
   }
   pen.limb({.5, .08}, {.95, .16}, .16, kTyre);
 }
@@ -80,16 +89,21 @@ void draw_dustbin(Canvas& canvas, const Object& o, const Scene&, RandomStream& r
   const Rgb body = paint(o.colour, random);
   for (const double x : {-.26, .26}) pen.disc({x, .09}, .1, kTyre);
   const double edge = o.x > 0 ? -1 : 1;
-  pen.surface({{edge * .3, .08, 0}, {edge * .38, 1.08, 0}, {edge * .38, 1.08, .6}, {edge * .3, .08, .6}}, body * 0.7);
+  pen.surface(
+      {{edge * .3, .08, 0}, {edge * .38, 1.08, 0}, {edge * .38, 1.08, .6}, {edge * .3, .08, .6}},
+      body * 0.7);
   pen.polygon({{-.3, .08}, {.3, .08}, {.38, 1.08}, {-.38, 1.08}}, body);
-  for (const double x : {-.16, .16}) pen.polygon({{x - .03, .16}, {x + .03, .16}, {x * 1.2 + .03, .98}, {x * 1.2 - .03, .98}}, body * 0.8);
+  for (const double x : {-.16, .16})
+    pen.polygon({{x - .03, .16}, {x + .03, .16}, {x * 1.2 + .03, .98}, {x * 1.2 - .03, .98}},
+                body * 0.8);
   pen.polygon({{-.42, 1.06}, {.42, 1.06}, {.4, 1.2}, {-.4, 1.2}}, body * 0.85);
   pen.polygon({{-.4, 1.2}, {.4, 1.2}, {.28, 1.28}, {-.28, 1.28}}, body * 1.1);
   pen.limb({-.2, 1.13}, {.2, 1.13}, .04, {40, 40, 44});
   // The recycling mark: three arrows around.
   for (int i = 0; i < 3; ++i) {
     const double t = 1.57 + i * 2.094;
-    pen.limb({.15 * std::cos(t), .6 + .15 * std::sin(t)}, {.15 * std::cos(t + 1.3), .6 + .15 * std::sin(t + 1.3)}, .055, {235, 240, 235});
+    pen.limb({.15 * std::cos(t), .6 + .15 * std::sin(t)},
+             {.15 * std::cos(t + 1.3), .6 + .15 * std::sin(t + 1.3)}, .055, {235, 240, 235});
   }
 }
 
@@ -128,8 +142,11 @@ void draw_machinery(Canvas& canvas, const Object& o, const Scene&, RandomStream&
   for (int i = 0; i < 3; ++i) pen.box(-.9, .62 + i * .1, -.56, .66 + i * .1, {30, 30, 34});
   const double t = 0.65, c = std::cos(t), s = std::sin(t);
   auto q = [&](double x, double y) { return Point{.02 + x * c - y * s, 1.02 + x * s + y * c}; };
-  pen.polygon({q(-.5, -.3), q(-.05, -.5), q(.2, -.5), q(.62, -.27), q(.62, .27), q(.2, .5), q(-.05, .5), q(-.5, .3)}, body);
-  pen.polygon({q(-.5, -.3), q(-.05, -.5), q(.2, -.5), q(.62, -.27), q(.62, -.05), q(-.5, -.08)}, body * 0.75);
+  pen.polygon({q(-.5, -.3), q(-.05, -.5), q(.2, -.5), q(.62, -.27), q(.62, .27), q(.2, .5),
+               q(-.05, .5), q(-.5, .3)},
+              body);
+  pen.polygon({q(-.5, -.3), q(-.05, -.5), q(.2, -.5), q(.62, -.27), q(.62, -.05), q(-.5, -.08)},
+              body * 0.75);
   pen.polygon({q(-.05, -.52), q(.18, -.52), q(.18, .52), q(-.05, .52)}, {54, 54, 58});
   pen.ellipse(q(.63, 0), .09, .29, {30, 30, 32}, t);
 }
@@ -142,8 +159,18 @@ void draw_suitcase(Canvas& canvas, const Object& o, const Scene&, RandomStream& 
   for (const double x : {-.15, .15}) pen.limb({x, .8}, {x, 1.12}, .035, kSteel);
   pen.limb({-.16, 1.13}, {.16, 1.13}, .06, {36, 36, 40});
   const double edge = o.x > 0 ? -1 : 1;
-  pen.surface({{edge * .36, .12, 0}, {edge * .36, .86, 0}, {edge * .36, .86, .28}, {edge * .36, .12, .28}}, body * 0.65);
-  pen.polygon({{-.33, .08}, {.33, .08}, {.37, .14}, {.37, .84}, {.33, .9}, {-.33, .9}, {-.37, .84}, {-.37, .14}}, body);
+  pen.surface(
+      {{edge * .36, .12, 0}, {edge * .36, .86, 0}, {edge * .36, .86, .28}, {edge * .36, .12, .28}},
+      body * 0.65);
+  pen.polygon({{-.33, .08},
+               {.33, .08},
+               {.37, .14},
+               {.37, .84},
+               {.33, .9},
+               {-.33, .9},
+               {-.37, .84},
+               {-.37, .14}},
+              body);
   for (int i = 0; i < 4; ++i) pen.box(-.25 + i * .15, .16, -.2 + i * .15, .82, body * 0.78);
   for (const double x : {-.33, .28}) pen.box(x, .72, x + .05, .84, {210, 206, 190});
   pen.limb({-.1, .93}, {.1, .93}, .05, {36, 36, 40});

@@ -16,7 +16,8 @@ Dress dress(const std::string& colour, RandomStream& random) {
   const std::vector<Rgb> skins = {{236, 196, 166}, {214, 166, 130}, {150, 104, 76}, {110, 76, 56}};
   const std::vector<Rgb> hairs = {{40, 30, 26}, {92, 62, 38}, {30, 30, 34}, {150, 120, 80}};
   const std::vector<Rgb> trousers = {{44, 52, 84}, {60, 60, 66}, {96, 84, 66}};
-  return {random.choice(skins), random.choice(hairs), paint(colour, random), random.choice(trousers)};
+  return {random.choice(skins), random.choice(hairs), paint(colour, random),
+          random.choice(trousers)};
 }
 
 void head(Pen& pen, Point at, const Dress& d, bool helmet) {
@@ -57,8 +58,10 @@ void walker(Pen& pen, const Dress& d, double height, double step, bool reach) {
   pen.limb(p(0, .88), p(.18 * step, .5), .16 * k, d.trousers);
   pen.limb(p(.18 * step, .5), p(.26 * step, .08), .13 * k, d.trousers);
   pen.limb(p(.25 * step, .05), p(.42 * step, .05), .09 * k, kShoe);
-  pen.polygon({p(-.2, .82), p(.2, .82), p(.22, 1.3), p(.15, 1.5), p(-.15, 1.5), p(-.23, 1.3)}, d.coat);
-  pen.polygon({p(-.2, .82), p(-.07, .82), p(-.1, 1.46), p(-.16, 1.49), p(-.23, 1.3)}, d.coat * 0.85);
+  pen.polygon({p(-.2, .82), p(.2, .82), p(.22, 1.3), p(.15, 1.5), p(-.15, 1.5), p(-.23, 1.3)},
+              d.coat);
+  pen.polygon({p(-.2, .82), p(-.07, .82), p(-.1, 1.46), p(-.16, 1.49), p(-.23, 1.3)},
+              d.coat * 0.85);
   if (reach) {
     pen.limb(p(.04, 1.4), p(.3, 1.12), .11 * k, d.coat * 0.85);
     pen.limb(p(.3, 1.12), p(.55, 1.05), .09 * k, d.coat * 0.85);
@@ -114,8 +117,12 @@ void draw_cyclist(Canvas& canvas, const Object& o, const Scene&, RandomStream& r
   const Point rear{-.55, .36}, front{.55, .36}, crank{-.08, .34}, saddle{-.25, .95}, neck{.38, .95};
   bike_wheel(pen, rear, .36, .06);
   bike_wheel(pen, front, .36, .06);
-  for (const auto& [a, b] : {std::pair{rear, crank}, {crank, saddle}, {rear, saddle}, {crank, neck},
-                             {Point{-.22, .82}, Point{.36, .82}}, {neck, front}}) {
+  for (const auto& [a, b] : {std::pair{rear, crank},
+                             {crank, saddle},
+                             {rear, saddle},
+                             {crank, neck},
+                             {Point{-.22, .82}, Point{.36, .82}},
+                             {neck, front}}) {
     pen.limb(a, b, .05, frame);
   }
   pen.limb({-.36, .97}, {-.14, .97}, .08, {30, 30, 30});
@@ -134,12 +141,13 @@ void draw_motorcycle(Canvas& canvas, const Object& o, const Scene& scene, Random
     pen.disc({x, .32}, .17, {140, 140, 146});
     pen.disc({x, .32}, .05, {50, 50, 54});
   }
-  pen.polygon({{-.3, .25}, {.3, .25}, {.34, .55}, {-.34, .6}}, {84, 86, 92});          // engine
-  pen.limb({-.75, .34}, {.05, .3}, .1, {170, 172, 176});                                // exhaust
-  pen.polygon({{-.95, .85}, {-.3, .62}, {.2, .62}, {.42, .85}, {.3, 1.0}, {-.05, .85}, {-.6, .9}}, body);
-  pen.limb({-.6, .9}, {-.1, .84}, .1, {28, 28, 30});                                    // seat
-  pen.limb({.68, .32}, {.42, 1.0}, .08, kMetal);                                        // fork
-  pen.polygon({{.38, .62}, {.62, .7}, {.56, 1.05}, {.4, 1.15}}, body * 1.05);           // fairing
+  pen.polygon({{-.3, .25}, {.3, .25}, {.34, .55}, {-.34, .6}}, {84, 86, 92});  // engine
+  pen.limb({-.75, .34}, {.05, .3}, .1, {170, 172, 176});                       // exhaust
+  pen.polygon({{-.95, .85}, {-.3, .62}, {.2, .62}, {.42, .85}, {.3, 1.0}, {-.05, .85}, {-.6, .9}},
+              body);
+  pen.limb({-.6, .9}, {-.1, .84}, .1, {28, 28, 30});                           // seat
+  pen.limb({.68, .32}, {.42, 1.0}, .08, kMetal);                               // fork
+  pen.polygon({{.38, .62}, {.62, .7}, {.56, 1.05}, {.4, 1.15}}, body * 1.05);  // fairing
   pen.polygon({{.42, 1.1}, {.56, 1.05}, {.44, 1.34}}, {150, 180, 200});
   pen.limb({.3, 1.08}, {.44, 1.06}, .05, {28, 28, 30});
   const bool lit = scene.time != "day";
@@ -151,8 +159,11 @@ void draw_motorcycle(Canvas& canvas, const Object& o, const Scene& scene, Random
   const Point shoulder{-.28 + .55 * .6, .98 + .58};
   const Rgb helmet = paint(random.choice<std::string>({"white", "red", "black"}), random);
   pen.disc({shoulder.x + .1, shoulder.y + .27}, .17, helmet);
-  pen.polygon({{shoulder.x + .14, shoulder.y + .2}, {shoulder.x + .27, shoulder.y + .22},
-               {shoulder.x + .26, shoulder.y + .32}, {shoulder.x + .13, shoulder.y + .34}}, {30, 34, 40});
+  pen.polygon({{shoulder.x + .14, shoulder.y + .2},
+               {shoulder.x + .27, shoulder.y + .22},
+               {shoulder.x + .26, shoulder.y + .32},
+               {shoulder.x + .13, shoulder.y + .34}},
+              {30, 34, 40});
 }
 
 void draw_stroller(Canvas& canvas, const Object& o, const Scene&, RandomStream& random) {
@@ -209,7 +220,7 @@ void draw_dog(Canvas& canvas, const Object& o, const Scene&, RandomStream& rando
   pen.limb({.54, .81}, {.68, .79}, .12, coat * 1.1);  // muzzle
   pen.disc({.73, .81}, .035, {20, 18, 18});
   pen.disc({.56, .88}, .02, {20, 18, 18});
-  pen.limb({.42, .93}, {.38, .76}, .09, dark);  // ear
+  pen.limb({.42, .93}, {.38, .76}, .09, dark);           // ear
   pen.limb({.36, .68}, {.44, .66}, .06, {200, 40, 40});  // collar
 }
 
@@ -223,7 +234,7 @@ void draw_tricycle(Canvas& canvas, const Object& o, const Scene&, RandomStream& 
   pen.box(-1.25, .58, -.1, 1.0, body);
   for (int i = 0; i < 4; ++i) pen.box(-1.2 + i * .28, .64, -1.16 + i * .28, .95, body * 0.7);
   pen.box(-1.25, .96, -.1, 1.03, body * 1.15);
-  pen.box(-1.1, 1.03, -.65, 1.42, {186, 142, 92});   // boxes as load
+  pen.box(-1.1, 1.03, -.65, 1.42, {186, 142, 92});  // boxes as load
   pen.box(-.62, 1.03, -.22, 1.3, {160, 120, 76});
   pen.box(-.9, 1.03, -.84, 1.42, {214, 186, 140});
   pen.disc({-.75, .33}, .33, kTyre);

@@ -14,7 +14,8 @@ const Rgb kSignBlue{30, 84, 176}, kYellow{250, 206, 40};
 void digit(Pen& pen, int value, double x, double y, double w, double h, double t) {
   constexpr int kSegments[10] = {0x77, 0x24, 0x5d, 0x6d, 0x2e, 0x6b, 0x7b, 0x25, 0x7f, 0x6f};
   const int on = kSegments[value];
-  const Point p[6] = {{x, y + h}, {x + w, y + h}, {x, y + h / 2}, {x + w, y + h / 2}, {x, y}, {x + w, y}};
+  const Point p[6] = {{x, y + h},         {x + w, y + h}, {x, y + h / 2},
+                      {x + w, y + h / 2}, {x, y},         {x + w, y}};
   constexpr int kEnds[7][2] = {{0, 1}, {0, 2}, {1, 3}, {2, 3}, {2, 4}, {3, 5}, {4, 5}};
   for (int i = 0; i < 7; ++i) {
     if (on >> i & 1) pen.limb(p[kEnds[i][0]], p[kEnds[i][1]], t, kBlack);
@@ -70,13 +71,17 @@ void stop_sign(Pen& pen, Point c, double r) {
 void crossing_sign(Pen& pen, Point c, double r) {
   pen.box(c.x - r, c.y - r, c.x + r, c.y + r, kWhite);
   pen.box(c.x - r * .94, c.y - r * .94, c.x + r * .94, c.y + r * .94, kSignBlue);
-  pen.polygon({{c.x - .8 * r, c.y - .7 * r}, {c.x + .8 * r, c.y - .7 * r}, {c.x, c.y + .82 * r}}, kWhite);
+  pen.polygon({{c.x - .8 * r, c.y - .7 * r}, {c.x + .8 * r, c.y - .7 * r}, {c.x, c.y + .82 * r}},
+              kWhite);
   figure(pen, {c.x, c.y - .66 * r}, 1.15 * r, kBlack);
 }
 
 void road_work_sign(Pen& pen, Point c, double r) {
-  pen.polygon({{c.x - 1.15 * r, c.y - .85 * r}, {c.x + 1.15 * r, c.y - .85 * r}, {c.x, c.y + 1.1 * r}}, kRed);
-  pen.polygon({{c.x - .8 * r, c.y - .66 * r}, {c.x + .8 * r, c.y - .66 * r}, {c.x, c.y + .72 * r}}, kYellow);
+  pen.polygon(
+      {{c.x - 1.15 * r, c.y - .85 * r}, {c.x + 1.15 * r, c.y - .85 * r}, {c.x, c.y + 1.1 * r}},
+      kRed);
+  pen.polygon({{c.x - .8 * r, c.y - .66 * r}, {c.x + .8 * r, c.y - .66 * r}, {c.x, c.y + .72 * r}},
+              kYellow);
   // A man with a shovel and a heap.
   pen.disc({c.x - .08 * r, c.y + .25 * r}, .11 * r, kBlack);
   pen.limb({c.x - .1 * r, c.y + .1 * r}, {c.x - .18 * r, c.y - .2 * r}, .16 * r, kBlack);
@@ -151,7 +156,8 @@ void draw_traffic_light(Canvas& canvas, const Object& o, const Scene& scene, Ran
 void draw_traffic_cone(Canvas& canvas, const Object& o, const Scene&, RandomStream& random) {
   const int64_t count = random.integer(2, 3);
   for (int64_t i = 0; i < count; ++i) {
-    const double offset = count == 2 ? -.4 + .8 * static_cast<double>(i) : -.55 + .55 * static_cast<double>(i);
+    const double offset =
+        count == 2 ? -.4 + .8 * static_cast<double>(i) : -.55 + .55 * static_cast<double>(i);
     Pen pen(canvas, o.x + offset, o.z - .1 * static_cast<double>(i % 2));
     canvas.tracking = false;
     pen.shadow(.34, .2);
@@ -160,7 +166,8 @@ void draw_traffic_cone(Canvas& canvas, const Object& o, const Scene&, RandomStre
     auto band = [&](double y0, double y1, const Rgb& light_side, const Rgb& dark_side) {
       auto half = [](double y) { return .05 + .19 * (1.0 - y); };
       pen.polygon({{-half(y0), y0}, {half(y0), y0}, {half(y1), y1}, {-half(y1), y1}}, light_side);
-      pen.polygon({{half(y0) * .25, y0}, {half(y0), y0}, {half(y1), y1}, {half(y1) * .25, y1}}, dark_side);
+      pen.polygon({{half(y0) * .25, y0}, {half(y0), y0}, {half(y1), y1}, {half(y1) * .25, y1}},
+                  dark_side);
     };
     pen.polygon({{-.32, 0}, {.32, 0}, {.3, .08}, {-.3, .08}}, shade);
     band(.06, 1.0, orange, shade);
@@ -177,7 +184,8 @@ void draw_barrier(Canvas& canvas, const Object& o, const Scene& scene, RandomStr
   const Rgb colour = paint(o.colour, random);
   if (o.colour == "yellow") {
     // A crowd fence: a frame with upright bars.
-    for (int i = 0; i <= 9; ++i) pen.limb({-1.1 + i * .244, .22}, {-1.1 + i * .244, 1.02}, .045, colour * 0.9);
+    for (int i = 0; i <= 9; ++i)
+      pen.limb({-1.1 + i * .244, .22}, {-1.1 + i * .244, 1.02}, .045, colour * 0.9);
     for (const double y : {.22, 1.04}) pen.limb({-1.18, y}, {1.18, y}, .09, colour);
     for (const double x : {-1.18, 1.18}) pen.limb({x, .05}, {x, 1.04}, .09, colour);
     for (const double x : {-.9, .9}) pen.limb({x - .18, .04}, {x + .18, .04}, .08, colour * 0.7);

@@ -20,13 +20,15 @@ struct Shell {
   Pen& pen;
   double half, shoulder, lean;
   double width_at(double h) const { return half * (1 - lean * std::max(0.0, h - shoulder)); }
-  Pen::Corner corner(double side, const Outline& o) const { return {side * width_at(o.h), o.h, o.d}; }
+  Pen::Corner corner(double side, const Outline& o) const {
+    return {side * width_at(o.h), o.h, o.d};
+  }
 };
 
 // The strip of body between two neighbouring profile points, over the whole width.
 void strip(const Shell& shell, const Outline& a, const Outline& b, const Rgb& colour) {
-  shell.pen.surface({shell.corner(-1, a), shell.corner(1, a), shell.corner(1, b), shell.corner(-1, b)},
-                    colour);
+  shell.pen.surface(
+      {shell.corner(-1, a), shell.corner(1, a), shell.corner(1, b), shell.corner(-1, b)}, colour);
 }
 
 // The part of a strip between `from` and `to` of its height, inset by `inset` of its width.
@@ -35,14 +37,17 @@ void inset_strip(const Shell& shell, const Outline& a, const Outline& b, double 
   const Outline p{a.d + (b.d - a.d) * from, a.h + (b.h - a.h) * from};
   const Outline q{a.d + (b.d - a.d) * to, a.h + (b.h - a.h) * to};
   const double s = 1 - inset;
-  shell.pen.surface({shell.corner(-s, p), shell.corner(s, p), shell.corner(s, q), shell.corner(-s, q)},
-                    colour);
+  shell.pen.surface(
+      {shell.corner(-s, p), shell.corner(s, p), shell.corner(s, q), shell.corner(-s, q)}, colour);
 }
 
 // The side that faces the camera, -1 (left) or 1; a vehicle right ahead shows neither well.
-double visible_side(const Object& object) { return object.x > 0 ? -1 : 1; }
+double visible_side(const Object& object) {
+  return object.x > 0 ? -1 : 1;
+}
 
-void side(const Shell& shell, double which, const std::vector<Outline>& outline, const Rgb& colour) {
+void side(const Shell& shell, double which, const std::vector<Outline>& outline,
+          const Rgb& colour) {
   std::vector<Pen::Corner> corners;
   for (const Outline& o : outline) corners.push_back(shell.corner(which, o));
   shell.pen.surface(corners, colour);
@@ -60,7 +65,8 @@ void wheel(const Shell& shell, double which, double d, double r) {
 }
 
 // A rectangle on the near face.
-void face(Pen& pen, double x0, double y0, double x1, double y1, const Rgb& colour, bool lamp = false) {
+void face(Pen& pen, double x0, double y0, double x1, double y1, const Rgb& colour,
+          bool lamp = false) {
   pen.surface({{x0, y0, -0.01}, {x1, y0, -0.01}, {x1, y1, -0.01}, {x0, y1, -0.01}}, colour, lamp);
 }
 
@@ -80,7 +86,10 @@ void lamps(Pen& pen, const Scene& scene, double x, double y, double w, double h,
 
 void ground_wheels(Pen& pen, double x, double w, double h) {
   for (const double s : {-1.0, 1.0}) {
-    pen.surface({{s * x - w / 2, 0, 0.2}, {s * x + w / 2, 0, 0.2}, {s * x + w / 2, h, 0.2}, {s * x - w / 2, h, 0.2}},
+    pen.surface({{s * x - w / 2, 0, 0.2},
+                 {s * x + w / 2, 0, 0.2},
+                 {s * x + w / 2, h, 0.2},
+                 {s * x - w / 2, h, 0.2}},
                 kTyre);
   }
 }
@@ -91,7 +100,8 @@ void draw_car(Canvas& canvas, const Object& o, const Scene& scene, RandomStream&
   Pen pen(canvas, o.x, o.z);
   const ClassSpec& spec = *o.spec;
   const Rgb body = paint(o.colour, random);
-  const double l = spec.length * random.uniform(0.95, 1.05), h = spec.height * random.uniform(0.96, 1.06);
+  const double l = spec.length * random.uniform(0.95, 1.05),
+               h = spec.height * random.uniform(0.96, 1.06);
   const bool hatch = random.chance(0.5);
   const Shell shell{pen, spec.width / 2, 0.95, 0.28};
   canvas.tracking = false;
@@ -102,11 +112,14 @@ void draw_car(Canvas& canvas, const Object& o, const Scene& scene, RandomStream&
   // From the near end up over the roof to the far end; `glass` marks the near window's strip.
   std::vector<Outline> p;
   if (o.oncoming) {
-    p = {{0, .3}, {0, .72}, {.95, .98}, {1.75, h - .06}, {2.3, h}, {3.3, h - .05}, {l - .3, .98}, {l, .8}, {l, .3}};
+    p = {{0, .3},        {0, .72},      {.95, .98}, {1.75, h - .06}, {2.3, h},
+         {3.3, h - .05}, {l - .3, .98}, {l, .8},    {l, .3}};
   } else if (hatch) {
-    p = {{0, .3}, {0, .95}, {.12, 1.0}, {.5, h - .03}, {1.2, h}, {2.4, h - .02}, {3.1, 1.0}, {l, .8}, {l, .3}};
+    p = {{0, .3},        {0, .95},   {.12, 1.0}, {.5, h - .03}, {1.2, h},
+         {2.4, h - .02}, {3.1, 1.0}, {l, .8},    {l, .3}};
   } else {
-    p = {{0, .3}, {0, .9}, {.6, 1.0}, {1.2, h - .03}, {1.8, h}, {2.6, h - .03}, {3.3, .98}, {l, .8}, {l, .3}};
+    p = {{0, .3},        {0, .9},    {.6, 1.0}, {1.2, h - .03}, {1.8, h},
+         {2.6, h - .03}, {3.3, .98}, {l, .8},   {l, .3}};
   }
   for (size_t i = p.size() - 2; i >= 1; --i) {
     const bool window = i == 2;
@@ -122,8 +135,10 @@ void draw_car(Canvas& canvas, const Object& o, const Scene& scene, RandomStream&
   side(shell, which, p, body * 0.78);
   const Outline a = p[2], b = p[3], c = p[p.size() - 4], d = p[p.size() - 3];
   const double mid = 0.5 * (b.d + c.d);
-  side(shell, which, {{a.d + .25, 1.0}, {b.d + .05, h - .1}, {mid - .04, h - .08}, {mid - .04, 1.0}}, kGlass);
-  side(shell, which, {{mid + .04, 1.0}, {mid + .04, h - .08}, {c.d - .05, h - .1}, {d.d - .25, 1.0}}, kGlass);
+  side(shell, which,
+       {{a.d + .25, 1.0}, {b.d + .05, h - .1}, {mid - .04, h - .08}, {mid - .04, 1.0}}, kGlass);
+  side(shell, which,
+       {{mid + .04, 1.0}, {mid + .04, h - .08}, {c.d - .05, h - .1}, {d.d - .25, 1.0}}, kGlass);
   wheel(shell, which, 0.75, 0.33);
   wheel(shell, which, l - 0.8, 0.33);
 
@@ -170,7 +185,8 @@ void draw_truck(Canvas& canvas, const Object& o, const Scene& scene, RandomStrea
     for (const double y : {.97, 1.1, 1.23}) face(pen, -half * .6, y, half * .6, y + .04, kHub);
     face(pen, -half, .45, half, .68, kDark * 1.4);
     lamps(pen, scene, half * .8, .78, .36, .2, true);
-    for (const double s : {-1.0, 1.0}) face(pen, s * (half + .2) - .1, 1.7, s * (half + .2) + .1, 2.3, kDark);
+    for (const double s : {-1.0, 1.0})
+      face(pen, s * (half + .2) - .1, 1.7, s * (half + .2) + .1, 2.3, kDark);
     return;
   }
   side(shell, which, {{0, .85}, {0, top}, {l - 2, top}, {l - 2, .85}}, body * 0.75);
@@ -181,7 +197,8 @@ void draw_truck(Canvas& canvas, const Object& o, const Scene& scene, RandomStrea
   face(pen, -half, .85, half, top, body);
   face(pen, -half, top - .12, half, top, body * 0.8);
   for (const double s : {-1.0, 1.0}) {
-    face(pen, s * half * .52 - half * .42, 1.05, s * half * .52 + half * .42, top - .22, body * 1.06);
+    face(pen, s * half * .52 - half * .42, 1.05, s * half * .52 + half * .42, top - .22,
+         body * 1.06);
     face(pen, s * .18 - .03, 1.1, s * .18 + .03, top - .3, kHub * 0.8);  // locking bars
     face(pen, s * .75 - .02, 1.1, s * .75 + .02, top - .3, kHub * 0.8);
   }
@@ -228,14 +245,17 @@ void draw_bus(Canvas& canvas, const Object& o, const Scene& scene, RandomStream&
     face(pen, -half * .92, 2.0, half * .92, 2.5, mix(kGlass, {150, 170, 190}, 0.3));
     face(pen, -.03, 1.25, .03, 2.5, kDark);
     face(pen, -half * .7, 2.6, half * .7, 2.95, kDark);
-    for (int i = 0; i < 5; ++i) face(pen, -.62 + i * .27, 2.68, -.45 + i * .27, 2.87, {255, 170, 40}, true);
+    for (int i = 0; i < 5; ++i)
+      face(pen, -.62 + i * .27, 2.68, -.45 + i * .27, 2.87, {255, 170, 40}, true);
     lamps(pen, scene, half * .78, .68, .4, .2, true);
-    for (const double s : {-1.0, 1.0}) face(pen, s * (half + .18) - .09, 1.8, s * (half + .18) + .09, 2.4, kDark);
+    for (const double s : {-1.0, 1.0})
+      face(pen, s * (half + .18) - .09, 1.8, s * (half + .18) + .09, 2.4, kDark);
   } else {
     face(pen, -half * .85, 1.55, half * .85, 2.45, window, lit);
     if (!lit) face(pen, -half * .85, 2.15, half * .85, 2.45, mix(kGlass, {150, 170, 190}, 0.3));
     face(pen, -.45, 2.6, .45, 2.9, kDark);
-    for (int i = 0; i < 3; ++i) face(pen, -.33 + i * .25, 2.66, -.16 + i * .25, 2.84, {255, 170, 40}, true);
+    for (int i = 0; i < 3; ++i)
+      face(pen, -.33 + i * .25, 2.66, -.16 + i * .25, 2.84, {255, 170, 40}, true);
     face(pen, -half * .6, .5, half * .6, .72, kDark * 1.2);
     lamps(pen, scene, half * .85, 1.3, .22, .36, false);
     face(pen, -.28, .55, .28, .68, {235, 235, 235});

@@ -29,7 +29,8 @@ void draw_rain(Canvas& canvas, const Scene& scene, RandomStream& random) {
     const double u = random.uniform(0, canvas.camera.width);
     const double r = (v - canvas.camera.horizon) / 42;
     for (int k = 0; k < 12; ++k) {
-      lighten(canvas.image, static_cast<int>(u + r * std::cos(k * .52)), static_cast<int>(v + .4 * r * std::sin(k * .52)), bright);
+      lighten(canvas.image, static_cast<int>(u + r * std::cos(k * .52)),
+              static_cast<int>(v + .4 * r * std::sin(k * .52)), bright);
     }
   }
 }
@@ -41,7 +42,8 @@ void draw_snow(Canvas& canvas, const Scene& scene, RandomStream& random) {
     const double u = random.uniform(0, 640) * unit, v = random.uniform(0, 360) * unit;
     const double r = (0.7 + 2.0 * std::pow(random.uniform(), 3)) * unit;
     std::vector<Pixel> points;
-    for (int k = 0; k < 8; ++k) points.push_back({u + r * std::cos(k * .785), v + r * std::sin(k * .785)});
+    for (int k = 0; k < 8; ++k)
+      points.push_back({u + r * std::cos(k * .785), v + r * std::sin(k * .785)});
     canvas.fill(points, {bright, bright, bright});
   }
 }
@@ -51,7 +53,8 @@ void draw_snow(Canvas& canvas, const Scene& scene, RandomStream& random) {
 void draw_weather(Canvas& canvas, const Scene& scene, RandomStream& random) {
   if (scene.glare) {
     const double unit = canvas.camera.width / 640;
-    const Pixel sun{random.uniform(230, 410) * unit, canvas.camera.horizon - random.uniform(34, 62) * unit};
+    const Pixel sun{random.uniform(230, 410) * unit,
+                    canvas.camera.horizon - random.uniform(34, 62) * unit};
     const Rgb tint = scene.time == "dusk" ? Rgb{255, 190, 110} : Rgb{255, 244, 214};
     canvas.glow(sun, 260 * unit, tint, 0.55);
     canvas.glow(sun, 95 * unit, tint, 0.8);
@@ -69,8 +72,10 @@ void draw_weather(Canvas& canvas, const Scene& scene, RandomStream& random) {
       state ^= state << 13;
       state ^= state >> 7;
       state ^= state << 17;
-      const int noise = static_cast<int>((state >> 33) % static_cast<uint64_t>(spread)) - spread / 2;
-      for (int c = 0; c < 3; ++c) row[i + c] = static_cast<uint8_t>(std::clamp(row[i + c] + noise, 0, 255));
+      const int noise =
+          static_cast<int>((state >> 33) % static_cast<uint64_t>(spread)) - spread / 2;
+      for (int c = 0; c < 3; ++c)
+        row[i + c] = static_cast<uint8_t>(std::clamp(row[i + c] + noise, 0, 255));
     }
   }
 }

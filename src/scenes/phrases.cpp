@@ -60,7 +60,8 @@ Texts verbs(const Object& o) {
       if (roadside) return {"is parked", "stands"};
       if (o.oncoming) return {"is coming closer", "comes towards us"};
       return {"is driving", "drives", "moves"};
-    case Behaviour::kRider: return {"is riding", "rides", "moves"};
+    case Behaviour::kRider:
+      return {"is riding", "rides", "moves"};
     case Behaviour::kWalker:
       if (name == "dog") return {"is walking", "stands", "runs"};
       return {"is walking", "walks", "stands"};
@@ -76,12 +77,18 @@ Texts verbs(const Object& o) {
 
 Texts places(Place place) {
   switch (place) {
-    case Place::kLeftRoadside: return {"on the left roadside", "on the left side of the road"};
-    case Place::kLeftLane: return {"in the left lane", "in the lane on the left"};
-    case Place::kEgoLane: return {"in the ego lane", "directly ahead"};
-    case Place::kRightLane: return {"in the right lane", "in the lane on the right"};
-    case Place::kRightRoadside: return {"on the right roadside", "on the right side of the road"};
-    case Place::kOverhead: return {"above the road"};
+    case Place::kLeftRoadside:
+      return {"on the left roadside", "on the left side of the road"};
+    case Place::kLeftLane:
+      return {"in the left lane", "in the lane on the left"};
+    case Place::kEgoLane:
+      return {"in the ego lane", "directly ahead"};
+    case Place::kRightLane:
+      return {"in the right lane", "in the lane on the right"};
+    case Place::kRightRoadside:
+      return {"on the right roadside", "on the right side of the road"};
+    case Place::kOverhead:
+      return {"above the road"};
   }
   return {};
 }
@@ -98,55 +105,80 @@ Texts reasons(const Object& o) {
   const bool dog = std::string(o.spec->name) == "dog";
   if (o.risk == "collision") {
     if (o.spec->behaviour == Behaviour::kWalker) {
-      return {"could be hit, because it is in the way", "is in danger of a collision with the ego car",
+      return {"could be hit, because it is in the way",
+              "is in danger of a collision with the ego car",
               "is right in the way, so a collision is possible"};
     }
     return {"could cause a collision, because the road is slippery",
             "is close to a collision when it brakes on the slippery road"};
   }
   if (o.risk == "crossing") {
-    return {dog ? "could run onto the road at any moment" : "could step onto the road at any moment",
-            "may cross the road suddenly", "may cross and get in the way of the ego car"};
+    return {
+        dog ? "could run onto the road at any moment" : "could step onto the road at any moment",
+        "may cross the road suddenly", "may cross and get in the way of the ego car"};
   }
   if (o.risk == "cut_in") {
-    return {"may move into the ego lane", "could cut in at any moment", "may swerve into the ego lane suddenly"};
+    return {"may move into the ego lane", "could cut in at any moment",
+            "may swerve into the ego lane suddenly"};
   }
   if (o.risk == "braking") {
-    return {"may brake suddenly", "could stop suddenly, which affects the ego car", "may brake hard at any moment"};
+    return {"may brake suddenly", "could stop suddenly, which affects the ego car",
+            "may brake hard at any moment"};
   }
   if (o.risk == "blockage") {
     if (ego) {
       return {"blocks the ego lane, so the ego car may need to go around", "obstructs the ego lane",
               "is in the way and blocks the ego lane"};
     }
-    return {o.place == Place::kLeftLane ? "blocks the left lane, so it is closed" : "blocks the right lane, so it is closed",
+    return {o.place == Place::kLeftLane ? "blocks the left lane, so it is closed"
+                                        : "blocks the right lane, so it is closed",
             "obstructs its lane and leaves less room"};
   }
   if (o.risk == "occlusion") {
-    if (o.hidden) return {"is partly hidden behind a vehicle and could appear late", "is partly hidden and may come out suddenly"};
-    if (o.spec->behaviour == Behaviour::kRider) return {"is hard to see in the poor light", "is hard to see, so it could be noticed late"};
+    if (o.hidden)
+      return {"is partly hidden behind a vehicle and could appear late",
+              "is partly hidden and may come out suddenly"};
+    if (o.spec->behaviour == Behaviour::kRider)
+      return {"is hard to see in the poor light", "is hard to see, so it could be noticed late"};
     return {"may hide people behind it", "blocks the view, so somebody could appear behind it"};
   }
   if (o.risk == "rule") {
-    if (o.kind == "red") return {"means that driving on is prohibited", "shows that the ego car must stop"};
-    if (o.kind == "yellow") return {"will change soon, so the ego car must slow down", "means that the ego car must slow down"};
-    if (o.kind == "green") return {"allows the ego car to drive on", "shows that driving on is allowed"};
-    if (o.kind == "stop") return {"means that the ego car must stop", "shows that driving on without a halt is prohibited"};
-    if (o.kind == "speed_limit") return {"sets a limit for the ego car", "means that going faster than the limit is prohibited"};
-    if (o.kind == "crossing") return {"gives people on foot the right of way", "means that the ego car must give way to people"};
-    return {"means that the ego car must slow down", "announces road work and sets a rule for the speed"};
+    if (o.kind == "red")
+      return {"means that driving on is prohibited", "shows that the ego car must stop"};
+    if (o.kind == "yellow")
+      return {"will change soon, so the ego car must slow down",
+              "means that the ego car must slow down"};
+    if (o.kind == "green")
+      return {"allows the ego car to drive on", "shows that driving on is allowed"};
+    if (o.kind == "stop")
+      return {"means that the ego car must stop",
+              "shows that driving on without a halt is prohibited"};
+    if (o.kind == "speed_limit")
+      return {"sets a limit for the ego car",
+              "means that going faster than the limit is prohibited"};
+    if (o.kind == "crossing")
+      return {"gives people on foot the right of way",
+              "means that the ego car must give way to people"};
+    return {"means that the ego car must slow down",
+            "announces road work and sets a rule for the speed"};
   }
   if (o.kind == "direction") return {"only informs about the way", "has no influence on the speed"};
-  if (o.oncoming && o.place == Place::kLeftLane) return {"has little influence, because it keeps to its side", "has little effect on the ego car"};
-  return {"has little influence on the ego car", "is of little concern, because it is beside the road",
-          "hardly affects the ego car"};
+  if (o.oncoming && o.place == Place::kLeftLane)
+    return {"has little influence, because it keeps to its side",
+            "has little effect on the ego car"};
+  return {"has little influence on the ego car",
+          "is of little concern, because it is beside the road", "hardly affects the ego car"};
 }
 
 const char* weather_adjective(const std::string& weather) {
-  return look_up({{"clear", "clear"}, {"rain", "rainy"}, {"fog", "foggy"}, {"snow", "snowy"}}, weather);
+  return look_up({{"clear", "clear"}, {"rain", "rainy"}, {"fog", "foggy"}, {"snow", "snowy"}},
+                 weather);
 }
 const char* weather_state(const std::string& weather) {
-  return look_up({{"clear", "in clear weather"}, {"rain", "in the rain"}, {"fog", "in the fog"}, {"snow", "in the snow"}},
+  return look_up({{"clear", "in clear weather"},
+                  {"rain", "in the rain"},
+                  {"fog", "in the fog"},
+                  {"snow", "in the snow"}},
                  weather);
 }
 const char* time_noun(const std::string& time) {

@@ -17,10 +17,10 @@ struct Noun {
 };
 const Noun& noun_of(const Object& object);
 
-Texts verbs(const Object& object);               // "is driving"
-Texts places(Place place);                       // "in the left lane"
-Texts distances(const std::string& distance);    // "far ahead"
-Texts reasons(const Object& object);             // "may cross the road suddenly", by risk
+Texts verbs(const Object& object);             // "is driving"
+Texts places(Place place);                     // "in the left lane"
+Texts distances(const std::string& distance);  // "far ahead"
+Texts reasons(const Object& object);           // "may cross the road suddenly", by risk
 
 // Phrases of the scene sentence, by lexicon value.
 const char* weather_adjective(const std::string& weather);  // "rainy"

@@ -45,9 +45,9 @@ Draw drawer(const std::string& name) {
 
 Rgb paint(const std::string& word, RandomStream& random) {
   static const std::map<std::string, Rgb> colours = {
-      {"red", {194, 34, 36}},    {"white", {232, 233, 235}}, {"black", {42, 43, 48}},
-      {"blue", {38, 82, 176}},   {"silver", {158, 164, 172}}, {"grey", {120, 124, 130}},
-      {"yellow", {238, 190, 36}}, {"green", {44, 128, 68}},   {"orange", {240, 112, 26}},
+      {"red", {194, 34, 36}},     {"white", {232, 233, 235}},  {"black", {42, 43, 48}},
+      {"blue", {38, 82, 176}},    {"silver", {158, 164, 172}}, {"grey", {120, 124, 130}},
+      {"yellow", {238, 190, 36}}, {"green", {44, 128, 68}},    {"orange", {240, 112, 26}},
       {"brown", {134, 88, 52}}};
   const auto found = colours.find(word);
   if (found == colours.end()) throw Error(str("scenes: unknown colour word ", word));

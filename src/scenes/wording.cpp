@@ -46,9 +46,12 @@ class Writer {
     const std::string verb = pick(verbs(*n.object));
     const std::string a = with_article(n.full);
     switch (random_.integer(0, 2)) {
-      case 0: return capital(str(a, " ", verb, " ", where, ", ", far, "."));
-      case 1: return str("There is ", a, " ", where, ", ", far, ".");
-      default: return capital(str(where, ", ", far, ", there is ", a, "."));
+      case 0:
+        return capital(str(a, " ", verb, " ", where, ", ", far, "."));
+      case 1:
+        return str("There is ", a, " ", where, ", ", far, ".");
+      default:
+        return capital(str(where, ", ", far, ", there is ", a, "."));
     }
   }
 
@@ -59,8 +62,9 @@ class Writer {
   std::string region(const Named& n) {
     const std::string what = description(n);
     const std::string link =
-        n.object->risk == "low" ? "This matters little because"
-                                : pick({"This affects the ego car because", "It influences the ego car because"});
+        n.object->risk == "low"
+            ? "This matters little because"
+            : pick({"This affects the ego car because", "It influences the ego car because"});
     const std::string why = pick(reasons(*n.object));
     return str(what, " ", link, " ", n.the(), " ", why, ".");
   }
@@ -68,9 +72,12 @@ class Writer {
   // The scene, then one sentence an object, near to far.
   std::string summary() {
     Texts sentences = {scene_sentence()};
-    if (scene_.glare) sentences.push_back(pick({"The low sun causes glare.", "There is glare from the low sun."}));
+    if (scene_.glare)
+      sentences.push_back(pick({"The low sun causes glare.", "There is glare from the low sun."}));
     if (scene_.crosswalk) sentences.push_back("There is a crosswalk ahead.");
-    if (scene_.oncoming_left) sentences.push_back(pick({"Traffic on the left comes towards us.", "A double line separates the oncoming traffic."}));
+    if (scene_.oncoming_left)
+      sentences.push_back(pick({"Traffic on the left comes towards us.",
+                                "A double line separates the oncoming traffic."}));
     for (size_t i = named_.size(); i-- > 0;) {
       const Named& n = named_[i];
       const std::string where = pick(places(n.object->place));
@@ -82,9 +89,10 @@ class Writer {
 
   // One or two sentences that name every action of the plan with what calls for it.
   std::string suggestion() {
-    Texts sentences = {planned("stop")               ? stopping()
-                       : planned("change_lane_left") || planned("change_lane_right") ? passing()
-                                                     : driving_on()};
+    Texts sentences = {planned("stop") ? stopping()
+                       : planned("change_lane_left") || planned("change_lane_right")
+                           ? passing()
+                           : driving_on()};
     const std::string rest = monitoring();
     if (!rest.empty()) sentences.push_back(rest);
     return join(sentences, " ");
@@ -95,13 +103,18 @@ class Writer {
 
   std::string scene_sentence() {
     const std::string road = "a " + replace_all(scene_.road, "_", " ");
-    const std::string when = str("a ", weather_adjective(scene_.weather), " ", time_noun(scene_.time));
+    const std::string when =
+        str("a ", weather_adjective(scene_.weather), " ", time_noun(scene_.time));
     const std::string state = str(time_state(scene_.time), " ", weather_state(scene_.weather));
     switch (random_.integer(0, 3)) {
-      case 0: return str("It is ", when, " on ", road, ".");
-      case 1: return str("The ego car drives on ", road, " on ", when, ".");
-      case 2: return str("The ego car is on ", road, " ", state, ".");
-      default: return str("The picture shows ", road, " ", state, ".");
+      case 0:
+        return str("It is ", when, " on ", road, ".");
+      case 1:
+        return str("The ego car drives on ", road, " on ", when, ".");
+      case 2:
+        return str("The ego car is on ", road, " ", state, ".");
+      default:
+        return str("The picture shows ", road, " ", state, ".");
     }
   }
 
@@ -114,10 +127,12 @@ class Writer {
     if (light && light->kind == "red") causes.push_back(of(light)->the());
     if (sign && sign->kind == "stop") causes.push_back(of(sign)->the());
     if (causes.empty()) causes.push_back(ahead->the());
-    const std::string stop = pick({"Stop before ", "Come to a stop before ", "Stop and wait before "});
+    const std::string stop =
+        pick({"Stop before ", "Come to a stop before ", "Stop and wait before "});
     std::string text = stop + listed(causes);
     if (yields) text += str(pick({" and yield to ", " and give way to "}), ahead->the());
-    if (!yields && ahead && causes[0] == ahead->the()) text += pick({", since no lane is free", ", because there is no free lane"});
+    if (!yields && ahead && causes[0] == ahead->the())
+      text += pick({", since no lane is free", ", because there is no free lane"});
     return text + ".";
   }
 
@@ -134,15 +149,19 @@ class Writer {
     std::string text;
     if (planned("keep_speed")) {
       text = pick({"Keep the current speed", "Maintain the speed"});
-      if (!planned("keep_distance")) text += pick({", since the way ahead is free", " in the ego lane"});
+      if (!planned("keep_distance"))
+        text += pick({", since the way ahead is free", " in the ego lane"});
     } else {
       const std::string slow = pick({"Slow down because of ", "Reduce speed because of "});
       text = slow + listed(slow_causes());
     }
     Texts more;
-    if (planned("keep_distance")) more.push_back(pick({"keep a safe distance from ", "keep more distance to "}) + lead->the());
-    if (planned("prepare_to_brake")) more.push_back(pick({"prepare to brake", "be ready to brake"}));
-    for (size_t i = 0; i < more.size(); ++i) text += (i + 1 == more.size() ? " and " : ", ") + more[i];
+    if (planned("keep_distance"))
+      more.push_back(pick({"keep a safe distance from ", "keep more distance to "}) + lead->the());
+    if (planned("prepare_to_brake"))
+      more.push_back(pick({"prepare to brake", "be ready to brake"}));
+    for (size_t i = 0; i < more.size(); ++i)
+      text += (i + 1 == more.size() ? " and " : ", ") + more[i];
     return text + ".";
   }
 
@@ -163,13 +182,15 @@ class Writer {
     Texts parts;
     if (planned("obey_signal")) {
       const Object* light = scene_.of("traffic_light");
-      parts.push_back(pick({"obey ", "comply with "}) + (light ? "the traffic light" : of(scene_.of("traffic_sign"))->the()));
+      parts.push_back(pick({"obey ", "comply with "}) +
+                      (light ? "the traffic light" : of(scene_.of("traffic_sign"))->the()));
     }
     if (planned("stay_alert")) {
       Texts watched;
       for (size_t i = named_.size(); i-- > 0 && watched.size() < 2;) {
         const std::string& risk = named_[i].object->risk;
-        if (risk == "crossing" || risk == "cut_in" || risk == "occlusion") watched.push_back(named_[i].the());
+        if (risk == "crossing" || risk == "cut_in" || risk == "occlusion")
+          watched.push_back(named_[i].the());
       }
       parts.push_back(pick({"stay alert for ", "watch ", "pay attention to "}) + listed(watched));
     }
@@ -210,7 +231,8 @@ coda::Annotation word_scene(const Scene& scene, uint64_t seed,
     entry.explanation = writer.explanation(n);
     annotation.general[spec.category].push_back(entry);
     const auto& [x, y, w, h] = boxes.at(i);
-    annotation.regions.push_back({std::to_string(i + 1), {x, y, w, h}, spec.name, writer.region(n)});
+    annotation.regions.push_back(
+        {std::to_string(i + 1), {x, y, w, h}, spec.name, writer.region(n)});
   }
   annotation.summary = writer.summary();
   annotation.driving_suggestion = writer.suggestion();

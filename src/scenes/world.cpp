@@ -22,11 +22,16 @@ const std::vector<const char*> kCoats = {"red", "blue", "yellow", "green", "blac
 // middle of their place.
 double place_centre(Place place) {
   switch (place) {
-    case Place::kLeftRoadside: return -kRoadside;
-    case Place::kLeftLane: return -kLaneWidth;
-    case Place::kRightLane: return kLaneWidth;
-    case Place::kRightRoadside: return kRoadside;
-    default: return 0;
+    case Place::kLeftRoadside:
+      return -kRoadside;
+    case Place::kLeftLane:
+      return -kLaneWidth;
+    case Place::kRightLane:
+      return kLaneWidth;
+    case Place::kRightRoadside:
+      return kRoadside;
+    default:
+      return 0;
   }
 }
 
@@ -164,18 +169,46 @@ const std::vector<ClassSpec>& class_specs() {
       {"pedestrian", "vulnerable_road_users", kWalker, 0.9, 1.85, 0.4, kAnywhere, kCoats},
       {"cyclist", "vulnerable_road_users", kRider, 1.8, 1.85, 0.5, kAnywhere, kCoats},
       {"motorcycle", "vulnerable_road_users", kRider, 2.0, 1.65, 0.5, kAnywhere, kCoats},
-      {"stroller", "vulnerable_road_users", kWalker, 1.7, 1.8, 0.5, kAnywhere, {"red", "blue", "green"}},
+      {"stroller",
+       "vulnerable_road_users",
+       kWalker,
+       1.7,
+       1.8,
+       0.5,
+       kAnywhere,
+       {"red", "blue", "green"}},
       {"traffic_sign", "traffic_signs", kControl, 1.2, 3.3, 0.1, kPosts, {""}},
       {"traffic_light", "traffic_lights", kControl, 0.8, 3.9, 0.3, kPosts, {""}},
       {"traffic_cone", "traffic_cones", kObstacle, 1.6, 1.0, 0.6, kAnywhere, {"orange"}},
       {"barrier", "barriers", kObstacle, 2.5, 1.1, 0.3, kAnywhere, {"red", "orange", "yellow"}},
-      {"bollard", "barriers", kObstacle, 1.9, 1.1, 0.3, kMostlyBeside, {"yellow", "white", "black"}},
+      {"bollard",
+       "barriers",
+       kObstacle,
+       1.9,
+       1.1,
+       0.3,
+       kMostlyBeside,
+       {"yellow", "white", "black"}},
       {"dog", "other_objects", kWalker, 1.3, 0.95, 0.3, kAnywhere, {"brown", "black", "white"}},
       {"debris", "other_objects", kObstacle, 1.9, 0.7, 0.8, kAnywhere, {"brown"}},
-      {"dustbin", "other_objects", kObstacle, 0.8, 1.25, 0.7, kMostlyBeside, {"green", "blue", "grey"}},
+      {"dustbin",
+       "other_objects",
+       kObstacle,
+       0.8,
+       1.25,
+       0.7,
+       kMostlyBeside,
+       {"green", "blue", "grey"}},
       {"concrete_block", "other_objects", kObstacle, 1.7, 0.95, 0.9, kAnywhere, {"grey"}},
       {"machinery", "other_objects", kObstacle, 1.8, 1.7, 0.8, kAnywhere, {"orange", "blue"}},
-      {"suitcace", "other_objects", kObstacle, 0.75, 1.15, 0.3, kAnywhere, {"red", "blue", "brown"}},
+      {"suitcace",
+       "other_objects",
+       kObstacle,
+       0.75,
+       1.15,
+       0.3,
+       kAnywhere,
+       {"red", "blue", "brown"}},
   };
   return specs;
 }
@@ -225,7 +258,8 @@ Scene sample_scene(uint64_t seed, const std::string& id, int64_t width, int64_t 
   scene.weather = weather[random.weighted({0.34, 0.24, 0.22, 0.2})];
   scene.time = times[random.weighted({0.4, 0.28, 0.32})];
   scene.road = random.choice<std::string>({"city_street", "country_road", "highway"});
-  scene.oncoming_left = scene.road == "country_road" || (scene.road == "city_street" && random.chance(0.4));
+  scene.oncoming_left =
+      scene.road == "country_road" || (scene.road == "city_street" && random.chance(0.4));
   scene.glare = scene.weather == "clear" && scene.time != "night" && random.chance(0.3);
 
   Camera& camera = scene.camera;
@@ -238,7 +272,8 @@ Scene sample_scene(uint64_t seed, const std::string& id, int64_t width, int64_t 
 
   const int64_t count = 2 + static_cast<int64_t>(random.weighted({0.2, 0.34, 0.3, 0.16}));
   if (random.chance(0.13)) add_hidden_walker(scene, random);
-  for (int attempt = 0; attempt < 200 && static_cast<int64_t>(scene.objects.size()) < count; ++attempt) {
+  for (int attempt = 0; attempt < 200 && static_cast<int64_t>(scene.objects.size()) < count;
+       ++attempt) {
     add_object(scene, random);
   }
   if (scene.objects.size() < 2) throw Error(str("scene ", id, ": no room for two objects"));

@@ -39,15 +39,15 @@ const std::vector<ClassSpec>& class_specs();
 struct Object {
   const ClassSpec* spec = nullptr;
   Place place = Place::kEgoLane;
-  double x = 0, z = 0;      // metres right of and ahead of the camera, on the ground
-  double yaw = 0;           // radians, of flat figures; 0 shows the full side
-  bool mirrored = false;    // a figure that looks the other way
-  bool oncoming = false;    // a vehicle seen from the front
-  bool hidden = false;      // partly behind a vehicle
-  std::string colour;       // a word
-  std::string kind;         // sign: speed_limit ...; light: red, yellow, green; else ""
-  std::string risk;         // one of the lexicon's risks
-  std::string distance;     // near, medium, far
+  double x = 0, z = 0;    // metres right of and ahead of the camera, on the ground
+  double yaw = 0;         // radians, of flat figures; 0 shows the full side
+  bool mirrored = false;  // a figure that looks the other way
+  bool oncoming = false;  // a vehicle seen from the front
+  bool hidden = false;    // partly behind a vehicle
+  std::string colour;     // a word
+  std::string kind;       // sign: speed_limit ...; light: red, yellow, green; else ""
+  std::string risk;       // one of the lexicon's risks
+  std::string distance;   // near, medium, far
 };
 
 struct Scene {
@@ -57,8 +57,8 @@ struct Scene {
   bool oncoming_left = false;       // the left lane runs the other way, behind a double line
   bool crosswalk = false;
   Camera camera;
-  std::vector<Object> objects;     // far to near
-  std::vector<std::string> plan;   // lexicon actions, in the order of the suggestion
+  std::vector<Object> objects;    // far to near
+  std::vector<std::string> plan;  // lexicon actions, in the order of the suggestion
 
   const Object* at(Place place) const;
   const Object* of(const std::string& name) const;

@@ -1,12 +1,12 @@
 // A data set of procedural driving scenes in CODA-LM's exact layout, so that the reader of real
 // CODA-LM reads it unchanged:
 //
-//   DIR/CODA-LM/{Train,Val,Test}/{val,test}_NNNN.json       annotations (Train refers to val images)
-//   DIR/CODA-LM/<Split>/vqa_anno/<task>.jsonl               questions with reference answers
-//   DIR/{val,test}/images/NNNN.jpg                          pictures
+//   DIR/CODA-LM/{Train,Val,Test}/{val,test}_NNNN.json       annotations (Train refers to val
+//   images) DIR/CODA-LM/<Split>/vqa_anno/<task>.jsonl               questions with reference
+//   answers DIR/{val,test}/images/NNNN.jpg                          pictures
 //   DIR/{val,test}/images_w_boxes/NNNN_object_K.jpg         a copy with region K in a red rectangle
-//   DIR/facts/<Split>/<id>.json                             the true facts; training never reads them
-//   DIR/scenes.json                                         the options, written last
+//   DIR/facts/<Split>/<id>.json                             the true facts; training never reads
+//   them DIR/scenes.json                                         the options, written last
 #pragma once
 
 #include <cstdint>

@@ -22,19 +22,22 @@ class Extractor : public testing::Test {
 };
 
 TEST_F(Extractor, JoinsAClassWithThePlaceThatFollows) {
-  EXPECT_THAT(read("A red car drives in the left lane and a dog is on the right side of the road.").describe,
+  EXPECT_THAT(read("A red car drives in the left lane and a dog is on the right side of the road.")
+                  .describe,
               UnorderedElementsAre("car@left_lane", "dog@right_roadside"));
 }
 
 TEST_F(Extractor, JoinsPlacesWithTheNextClassInASentenceThatBeginsWithAPlace) {
-  EXPECT_THAT(read("In the left lane there is a bus, and on the left sidewalk, a pedestrian.").describe,
-              UnorderedElementsAre("bus@left_lane", "pedestrian@left_roadside"));
+  EXPECT_THAT(
+      read("In the left lane there is a bus, and on the left sidewalk, a pedestrian.").describe,
+      UnorderedElementsAre("bus@left_lane", "pedestrian@left_roadside"));
 }
 
 TEST_F(Extractor, ReadsTheLongestPhrase) {
   EXPECT_THAT(read("A construction vehicle stands in front of the ego car.").describe,
               ElementsAre("construction_vehicle@ego_lane"));
-  EXPECT_THAT(read("A red traffic light hangs above the road.").describe, ElementsAre("traffic_light@overhead"));
+  EXPECT_THAT(read("A red traffic light hangs above the road.").describe,
+              ElementsAre("traffic_light@overhead"));
   EXPECT_THAT(read("There is a stop sign on the right roadside.").plan, IsEmpty());
 }
 
@@ -48,13 +51,17 @@ TEST_F(Extractor, MatchesWholeWordsInAnyLetterCase) {
 }
 
 TEST_F(Extractor, ReadsWeatherAndTime) {
-  EXPECT_THAT(read("It is a rainy night on a highway.").describe, UnorderedElementsAre("weather:rain", "time:night"));
+  EXPECT_THAT(read("It is a rainy night on a highway.").describe,
+              UnorderedElementsAre("weather:rain", "time:night"));
 }
 
 TEST_F(Extractor, JoinsARiskWithTheClassBeforeItElseWithTheNextOneElseWithTheSentenceBefore) {
-  EXPECT_THAT(read("The pedestrian may cross the road.").reason, ElementsAre("pedestrian:crossing"));
-  EXPECT_THAT(read("There is a risk of a collision with the dog.").reason, ElementsAre("dog:collision"));
-  EXPECT_THAT(read("A barrier is ahead. It blocks the ego lane.").reason, ElementsAre("barrier:blockage"));
+  EXPECT_THAT(read("The pedestrian may cross the road.").reason,
+              ElementsAre("pedestrian:crossing"));
+  EXPECT_THAT(read("There is a risk of a collision with the dog.").reason,
+              ElementsAre("dog:collision"));
+  EXPECT_THAT(read("A barrier is ahead. It blocks the ego lane.").reason,
+              ElementsAre("barrier:blockage"));
   EXPECT_THAT(read("It blocks the ego lane.").reason, IsEmpty());
 }
 
@@ -93,7 +100,8 @@ TEST_F(Extractor, FindsNothingInTextWithoutFacts) {
 
 TEST_F(Extractor, KnowsItsVocabularies) {
   EXPECT_EQ(lexicon.classes().size(), 20u);
-  EXPECT_THAT(lexicon.places(), ElementsAre("left_roadside", "left_lane", "ego_lane", "right_lane", "right_roadside", "overhead"));
+  EXPECT_THAT(lexicon.places(), ElementsAre("left_roadside", "left_lane", "ego_lane", "right_lane",
+                                            "right_roadside", "overhead"));
   EXPECT_EQ(lexicon.risks().size(), 8u);
   EXPECT_EQ(lexicon.actions().size(), 10u);
 }
@@ -134,9 +142,11 @@ TEST_F(FactFiles, LexiconErrorsNameTheValue) {
 }
 
 TEST_F(FactFiles, AreReadForTheSceneAndForARegion) {
-  const std::string path = file(R"({"describe":["weather:fog","dog@ego_lane"],"reason":["dog:collision"],
+  const std::string path =
+      file(R"({"describe":["weather:fog","dog@ego_lane"],"reason":["dog:collision"],
     "plan":["stop"],"regions":{"1":{"describe":["dog@ego_lane"],"reason":["dog:collision"]}}})");
-  EXPECT_EQ(load_facts(path), (FactSet{{"weather:fog", "dog@ego_lane"}, {"dog:collision"}, {"stop"}}));
+  EXPECT_EQ(load_facts(path),
+            (FactSet{{"weather:fog", "dog@ego_lane"}, {"dog:collision"}, {"stop"}}));
   EXPECT_EQ(load_facts(path, "1"), (FactSet{{"dog@ego_lane"}, {"dog:collision"}, {}}));
   EXPECT_THAT(failure([&] { load_facts(path, "2"); }), HasSubstr("2"));
   EXPECT_THAT(failure([&] { load_facts(file("{\"describe\":[1]}")); }), HasSubstr("expected text"));

@@ -44,7 +44,8 @@ class WriteDataset : public testing::Test {
   static std::map<std::string, std::string> contents(const fs::path& dir) {
     std::map<std::string, std::string> files;
     for (const auto& entry : fs::recursive_directory_iterator(dir)) {
-      if (entry.is_regular_file()) files[fs::relative(entry.path(), dir).string()] = read_file(entry.path());
+      if (entry.is_regular_file())
+        files[fs::relative(entry.path(), dir).string()] = read_file(entry.path());
     }
     return files;
   }
@@ -58,8 +59,9 @@ class WriteDataset : public testing::Test {
     return "";
   }
 
-  const fs::path root = fs::path(testing::TempDir()) /
-                        (std::string("scenes_") + testing::UnitTest::GetInstance()->current_test_info()->name());
+  const fs::path root =
+      fs::path(testing::TempDir()) /
+      (std::string("scenes_") + testing::UnitTest::GetInstance()->current_test_info()->name());
 };
 
 TEST_F(WriteDataset, GivesTheSameBytesForTheSameSeedWhateverTheThreads) {
@@ -97,7 +99,8 @@ TEST_F(WriteDataset, IsReadBackAsCodaLm) {
         EXPECT_EQ(facts["objects"][i]["class"], a.regions[i].category_name);
         EXPECT_EQ(facts["objects"][i]["box"][2], a.regions[i].box.w);
       }
-      EXPECT_EQ(eval::load_facts(o.out / "facts" / split / (a.id + ".json"), "1").reason.size(), 1u);
+      EXPECT_EQ(eval::load_facts(o.out / "facts" / split / (a.id + ".json"), "1").reason.size(),
+                1u);
     }
   }
   EXPECT_THAT(ids["Train"], testing::ElementsAre("val_0001", "val_0002", "val_0003"));

@@ -30,7 +30,9 @@ Worded worded(int i) {
   return w;
 }
 
-std::set<std::string> listed(const Json& json) { return json.get<std::set<std::string>>(); }
+std::set<std::string> listed(const Json& json) {
+  return json.get<std::set<std::string>>();
+}
 
 std::string entries(const coda::Annotation& a) {
   std::string text;
@@ -94,8 +96,8 @@ TEST_F(Wording, SuggestionStatesThePlan) {
 TEST_F(Wording, OneAnswerOfAllPartsStatesAllFacts) {
   for (int i = 0; i < kScenes; ++i) {
     const Worded w = worded(i);
-    const std::string text =
-        str(w.annotation.summary, "\n", entries(w.annotation), "\n", w.annotation.driving_suggestion);
+    const std::string text = str(w.annotation.summary, "\n", entries(w.annotation), "\n",
+                                 w.annotation.driving_suggestion);
     const eval::FactSet found = lexicon.extract(text);
     EXPECT_EQ(found.describe, listed(w.facts["describe"])) << text;
     EXPECT_EQ(found.reason, listed(w.facts["reason"])) << text;
@@ -107,9 +109,11 @@ TEST_F(Wording, UsesAFewHundredWordsAndVariesTheWording) {
   std::set<std::string> words, suggestions;
   for (int i = 0; i < kScenes; ++i) {
     const Worded w = worded(i);
-    std::string text = w.annotation.summary + " " + entries(w.annotation) + w.annotation.driving_suggestion;
+    std::string text =
+        w.annotation.summary + " " + entries(w.annotation) + w.annotation.driving_suggestion;
     for (const coda::Region& region : w.annotation.regions) text += " " + region.text;
-    for (char& c : text) c = std::isalpha(static_cast<unsigned char>(c)) ? static_cast<char>(std::tolower(c)) : ' ';
+    for (char& c : text)
+      c = std::isalpha(static_cast<unsigned char>(c)) ? static_cast<char>(std::tolower(c)) : ' ';
     for (const std::string& word : split(text, ' ')) words.insert(word);
     suggestions.insert(w.annotation.driving_suggestion);
   }
@@ -127,7 +131,8 @@ TEST_F(Wording, StaysCompact) {
         EXPECT_LE(split(e.explanation, ' ').size(), 18u) << e.explanation;
       }
     }
-    EXPECT_LE(split(w.annotation.driving_suggestion, ' ').size(), 45u) << w.annotation.driving_suggestion;
+    EXPECT_LE(split(w.annotation.driving_suggestion, ' ').size(), 45u)
+        << w.annotation.driving_suggestion;
   }
 }
 

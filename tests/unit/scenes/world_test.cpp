@@ -20,7 +20,8 @@ Scene scene_number(int i, uint64_t seed = 11) {
 
 std::set<std::string> described(const Scene& scene) {
   std::set<std::string> facts = {"weather:" + scene.weather, "time:" + scene.time};
-  for (const Object& o : scene.objects) facts.insert(std::string(o.spec->name) + "@" + place_name(o.place));
+  for (const Object& o : scene.objects)
+    facts.insert(std::string(o.spec->name) + "@" + place_name(o.place));
   return facts;
 }
 
@@ -42,7 +43,8 @@ TEST(ClassSpecs, AreCodaCategoriesAndCoverTheSevenGeneralOnes) {
     EXPECT_NE(coda::region_class(spec.name), "") << spec.name;
     general.insert(spec.category);
   }
-  EXPECT_EQ(general, std::set<std::string>(coda::kGeneralCategories.begin(), coda::kGeneralCategories.end()));
+  EXPECT_EQ(general, std::set<std::string>(coda::kGeneralCategories.begin(),
+                                           coda::kGeneralCategories.end()));
 }
 
 TEST(Scene, HasTwoToFiveObjectsOfDifferentClassesInDifferentPlaces) {
@@ -143,7 +145,8 @@ TEST(Plan, StopsForARedLightAndYieldsToWhoeverIsInTheWay) {
   Scene scene;
   scene.weather = "clear";
   scene.time = "day";
-  scene.objects = {object("traffic_light", Place::kOverhead), object("pedestrian", Place::kEgoLane)};
+  scene.objects = {object("traffic_light", Place::kOverhead),
+                   object("pedestrian", Place::kEgoLane)};
   scene.objects[0].kind = "red";
   assess(scene);
   EXPECT_EQ(scene.plan, (std::vector<std::string>{"stop", "yield", "obey_signal"}));
@@ -180,7 +183,9 @@ TEST(Facts, UseOnlyTheLexiconsValues) {
     }
     actions.insert(scene.plan.begin(), scene.plan.end());
   }
-  auto all = [](const std::vector<std::string>& list) { return std::set<std::string>(list.begin(), list.end()); };
+  auto all = [](const std::vector<std::string>& list) {
+    return std::set<std::string>(list.begin(), list.end());
+  };
   EXPECT_EQ(classes, all(lexicon.classes()));
   EXPECT_EQ(places, all(lexicon.places()));
   EXPECT_EQ(risks, all(lexicon.risks()));
