@@ -13,7 +13,7 @@ void Config::visit(FieldVisitor& v) {
   v.group("language", language, "decoder");
   v.field("chat_template", chat_template, "how a question becomes a prompt");
   v.field("image_token_id", image_token_id, "token that stands for one image row", -1, 1e7);
-  v.field("region_categories", region_categories, "categories of the region head; empty = none");
+  v.field("region_categories", region_categories, "categories of the region head; empty = none; in a recipe [\"*\"] = all of the training split");
 }
 
 namespace {

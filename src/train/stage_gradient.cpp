@@ -10,7 +10,7 @@
 #include "mose/optim/adamw.h"
 #include "mose/optim/clip.h"
 #include "mose/train/losses.h"
-#include "mose/train/session.h"
+#include "train/session.h"
 
 namespace mose::train {
 namespace {

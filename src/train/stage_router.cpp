@@ -6,11 +6,12 @@
 #include "mose/core/error.h"
 #include "mose/core/log.h"
 #include "mose/core/progress.h"
+#include "mose/core/random.h"
 #include "mose/core/signals.h"
 #include "mose/optim/adamw.h"
 #include "mose/optim/clip.h"
 #include "mose/train/router_cache.h"
-#include "mose/train/session.h"
+#include "train/session.h"
 
 namespace mose::train {
 

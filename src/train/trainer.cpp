@@ -2,14 +2,18 @@
 
 #include <torch/torch.h>
 
+#include <set>
+
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/log.h"
+#include "mose/core/log.h"
+#include "mose/core/random.h"
 #include "mose/core/resources.h"
 #include "mose/models/account.h"
 #include "mose/models/upcycle.h"
 #include "mose/train/routing_report.h"
-#include "mose/train/session.h"
+#include "train/session.h"
 
 namespace mose::train {
 
@@ -47,6 +51,13 @@ models::Bundle new_bundle(const Recipe& recipe, const Corpus& corpus) {
   auto tokenizer = train_tokenizer(corpus.train, recipe.data.vocabulary, config.chat_template);
   config.language.vocab_size = tokenizer.vocabulary_size();
   config.image_token_id = tokenizer.token_to_id("<image>");
+  if (config.region_categories == std::vector<std::string>{"*"}) {
+    std::set<std::string> found;
+    for (const auto& sample : corpus.train.samples) {
+      for (const auto& object : sample.objects) found.insert(object.category);
+    }
+    config.region_categories.assign(found.begin(), found.end());
+  }
   log::info("tokenizer: ", tokenizer.vocabulary_size(), " entries learnt from the training split");
   return {models::make_model(config, recipe.seed(), &corpus.train.taxonomy), std::move(tokenizer), preprocess,
           corpus.train.taxonomy};

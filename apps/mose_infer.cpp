@@ -1,0 +1,166 @@
+// mose-infer: answers for one image or for a dataset.
+#include <torch/torch.h>
+#include <torch/version.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <iostream>
+
+#include "mose/core/error.h"
+#include "mose/core/log.h"
+#include "mose/core/program.h"
+#include "mose/data/encode.h"
+#include "mose/infer/answer_view.h"
+#include "mose/infer/predict.h"
+#include "mose/skills/annotator.h"
+
+namespace {
+
+using namespace mose;
+
+struct Arguments {
+  std::string model, image, prompt, out, device = "auto", colour = "auto";
+  infer::SamplingConfig sampling;
+  infer::PredictOptions predict;
+  std::string root, predict_out;
+  bool routing = false, chat = false, blind = false;
+  int64_t threads = 0;
+};
+
+models::Bundle open_model(const Arguments& a) {
+  if (a.threads > 0) torch::set_num_threads(static_cast<int>(a.threads));
+  auto bundle = models::load_bundle(a.model);
+  const bool cuda = at::hasCUDA() && torch::cuda::is_available();
+  if (a.device == "cuda" && !cuda) throw UsageError("--device cuda: no CUDA device is available to this build");
+  if (a.device != "cpu" && cuda) bundle.model->to(torch::kCUDA);
+  bundle.model->eval();
+  return bundle;
+}
+
+data::EncodeConfig encode_config(const models::Bundle& bundle) {
+  data::EncodeConfig config;
+  config.chat_template = bundle.model->config().chat_template;
+  config.image_tokens = bundle.model->config().image_tokens();
+  return config;
+}
+
+torch::Tensor picture(const Arguments& a, const models::Bundle& bundle) {
+  if (a.blind) return vision::mean_colour_image(bundle.preprocess);
+  return a.image.empty() ? torch::Tensor() : vision::load_image(a.image, bundle.preprocess);
+}
+
+void generate(const Arguments& a) {
+  auto bundle = open_model(a);
+  const auto config = encode_config(bundle);
+  std::string question = a.prompt;
+  if (question.empty()) question = skills::Annotator(bundle.taxonomy).question("single_turn", "scene");
+  infer::Prompt prompt;
+  prompt.pixels_CHW = picture(a, bundle);
+  prompt.tokens = data::encode_prompt(question, bundle.tokenizer, config, prompt.pixels_CHW.defined());
+  infer::GenerateOptions options;
+  options.sampling = a.sampling;
+  options.end_token = data::end_of_turn_id(bundle.tokenizer, config);
+  options.routing = a.routing;
+  const auto answer = infer::generate(*bundle.model, {prompt}, options).front();
+  const bool colour = a.colour == "always" || (a.colour == "auto" && isatty(STDOUT_FILENO) == 1);
+  std::cout << infer::answer_by_section(bundle.tokenizer.decode(answer.tokens), bundle.taxonomy, colour);
+  if (!answer.finished) log::warn("the answer was cut at --max-new-tokens ", a.sampling.max_new_tokens);
+  if (a.routing) {
+    const int64_t experts = bundle.model->sparse() ? bundle.model->config().language.moe->experts : 0;
+    std::cout << infer::routing_view(answer, bundle.tokenizer, bundle.taxonomy, experts, colour);
+  }
+}
+
+void predict(Arguments& a) {
+  a.predict.root = a.root;
+  a.predict.out = a.predict_out;
+  a.predict.blind = a.blind;
+  a.predict.sampling = a.sampling;
+  auto bundle = open_model(a);
+  const auto report = infer::predict(bundle, a.predict);
+  std::cout << report.images << " images and " << report.regions << " regions answered with " << report.tokens
+            << " tokens in " << human_seconds(report.seconds) << "; answers in " << a.predict_out << "\n";
+}
+
+// One forward pass over a prompt, for comparing with other implementations.
+void logits(const Arguments& a) {
+  auto bundle = open_model(a);
+  const auto config = encode_config(bundle);
+  const auto pixels = picture(a, bundle);
+  std::vector<int64_t> tokens;
+  if (a.chat) {
+    tokens = data::encode_prompt(a.prompt, bundle.tokenizer, config, pixels.defined());
+  } else {
+    std::string text = a.prompt;
+    if (pixels.defined() && text.find("<image>") == std::string::npos) text = "<image>\n" + text;
+    for (const int64_t id : bundle.tokenizer.encode(text, true)) {
+      const bool image = pixels.defined() && id == bundle.model->config().image_token_id;
+      tokens.insert(tokens.end(), image ? static_cast<size_t>(config.image_tokens) : 1, id);
+    }
+  }
+  if (tokens.empty()) throw UsageError("--prompt: the text has no token");
+  const torch::NoGradGuard no_grad;
+  const auto device = bundle.model->device();
+  torch::Tensor images;
+  if (pixels.defined()) images = bundle.model->encode_images(pixels.unsqueeze(0).to(device)).embeddings_BQD;
+  const auto ids = torch::tensor(tokens, torch::kInt64).to(device);
+  const auto outputs = bundle.model->forward(ids, nn::make_plan({ids.size(0)}, device), images);
+  io::save_safetensors(a.out, {{"input_ids", ids}, {"logits", bundle.model->logits(outputs.hidden_TD).to(torch::kFloat32)}});
+  std::cout << "logits of " << ids.size(0) << " tokens in " << a.out << "\n";
+}
+
+void add_model_options(CLI::App& app, Arguments& a) {
+  app.add_option("--model", a.model, "model directory")->required()->group("Model");
+  app.add_option("--device", a.device, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}))->group("Model");
+  app.add_option("--threads", a.threads, "CPU threads; 0 = all")->check(CLI::Range(0, 1024))->group("Model");
+}
+
+void add_sampling_options(CLI::App& app, Arguments& a) {
+  app.add_option("--max-new-tokens", a.sampling.max_new_tokens, "longest answer")->check(CLI::Range(1, 1000000))->capture_default_str()->group("Sampling");
+  app.add_option("--temperature", a.sampling.temperature, "0 = greedy")->check(CLI::Range(0.0, 100.0))->capture_default_str()->group("Sampling");
+  app.add_option("--top-k", a.sampling.top_k, "sample among the k most probable tokens; 0 = all")->check(CLI::Range(0, 10000000))->group("Sampling");
+  app.add_option("--top-p", a.sampling.top_p, "sample among the most probable tokens that hold this mass")->check(CLI::Range(0.0, 1.0))->group("Sampling");
+  app.add_option("--seed", a.sampling.seed, "seed of sampling")->check(CLI::Range(int64_t{0}, int64_t{9000000000000000}))->group("Sampling");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Arguments a;
+  return run_program(
+      argc, argv,
+      {"mose-infer", "Answers driving questions about one image or a whole dataset.",
+       [] { return std::string("LibTorch " TORCH_VERSION); }},
+      [&](CLI::App& app) {
+        app.require_subcommand(1);
+        auto* one = app.add_subcommand("generate", "answer for one image, by section");
+        add_model_options(*one, a);
+        add_sampling_options(*one, a);
+        auto* image = one->add_option("--image", a.image, "image file")->group("Input");
+        one->add_flag("--blind", a.blind, "the mean colour instead of an image")->excludes(image)->group("Input");
+        one->add_option("--prompt", a.prompt, "question; default: the single-turn question of the model's taxonomy")->group("Input");
+        one->add_flag("--routing", a.routing, "show each token's expert in colour, and the skills")->group("Output");
+        one->add_option("--color", a.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}))->group("Output");
+        one->callback([&] { generate(a); });
+
+        auto* all = app.add_subcommand("predict", "a dataset's three CODA-LM answer files");
+        add_model_options(*all, a);
+        add_sampling_options(*all, a);
+        all->add_option("--coda", a.root, "CODA root")->required()->group("Input");
+        all->add_option("--split", a.predict.split, "Train, Val, Test or Mini")->capture_default_str()->group("Input");
+        all->add_option("--limit", a.predict.limit, "only the first images; 0 = all")->check(CLI::Range(0, 1000000000))->group("Input");
+        all->add_flag("--blind", a.blind, "every image replaced by the mean colour: the control")->group("Input");
+        all->add_option("--batch", a.predict.batch, "prompts generated together")->check(CLI::Range(1, 4096))->capture_default_str()->group("Sampling");
+        all->add_option("--out", a.predict_out, "folder of the answer files")->required()->group("Output");
+        all->callback([&] { predict(a); });
+
+        auto* raw = app.add_subcommand("logits", "input_ids [T] and logits [T, V] of one forward pass");
+        add_model_options(*raw, a);
+        raw->add_option("--image", a.image, "image file")->group("Input");
+        raw->add_option("--prompt", a.prompt, "text")->required()->group("Input");
+        raw->add_flag("--chat", a.chat, "apply the model's chat template")->group("Input");
+        raw->add_option("--out", a.out, "safetensors file")->required()->group("Output");
+        raw->callback([&] { logits(a); });
+      });
+}

@@ -1,0 +1,171 @@
+// mose-model: makes, upcycles, describes and hashes models.
+#include <torch/torch.h>
+#include <torch/version.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "mose/core/config.h"
+#include "mose/core/error.h"
+#include "mose/core/files.h"
+#include "mose/core/program.h"
+#include "mose/core/resources.h"
+#include "mose/models/account.h"
+#include "mose/models/bundle.h"
+#include "mose/models/upcycle.h"
+
+namespace {
+
+using namespace mose;
+namespace fs = std::filesystem;
+
+// What `init` reads from --config and --set.
+struct InitConfig {
+  int64_t seed = 1;
+  models::Config model;
+  vision::PreprocessConfig preprocess;
+  moe::Config moe;
+
+  void visit(FieldVisitor& v) {
+    v.field("seed", seed, "seed of the weights drawn", 0, 9e15);
+    v.group("model", model, "a new model (without --from)");
+    v.group("preprocess", preprocess, "image preprocessing of a new model");
+    v.group("moe", moe, "the sparse layers that --upcycle makes");
+  }
+};
+
+struct Arguments {
+  ConfigOptions config;
+  std::string model, from, tokenizer, taxonomy, out, upcycle = "none";
+  bool json = false;
+};
+
+skills::Taxonomy taxonomy_of(const Arguments& a) {
+  return skills::Taxonomy::load(a.taxonomy.empty() ? resource("skills/driving.json") : fs::path(a.taxonomy));
+}
+
+// Recipes hold the same keys among others: only those of InitConfig are read from a file.
+InitConfig init_config(const Arguments& a) {
+  const Json merged = merge_configs(a.config.files, a.config.sets);
+  Json chosen = Json::object();
+  const bool recipe = merged.contains("stages");
+  for (const auto& [key, value] : merged.items()) {
+    if (!recipe || key == "seed" || key == "model" || key == "preprocess" || key == "moe") chosen[key] = value;
+  }
+  InitConfig config;
+  from_json_config(config, chosen, a.config.files.empty() ? "--set" : a.config.files.back());
+  return config;
+}
+
+models::Account account_of(const models::Config& config, const skills::Taxonomy& taxonomy) {
+  return models::account(config, static_cast<int64_t>(taxonomy.skills().size()),
+                         static_cast<int64_t>(taxonomy.stages().size()));
+}
+
+void print_account(const models::Config& config, const skills::Taxonomy& taxonomy, bool json) {
+  const auto account = account_of(config, taxonomy);
+  if (json) std::cout << models::account_to_json(config, account).dump(2) << "\n";
+  else std::cout << models::account_table(config, account);
+}
+
+void init(const Arguments& a) {
+  const InitConfig config = init_config(a);
+  if (a.config.dump) {
+    std::cout << to_json_config(config).dump(2) << "\n";
+    return;
+  }
+  if (a.out.empty()) throw UsageError("--out is missing: the model directory to write");
+  if (a.from.empty() == a.tokenizer.empty()) {
+    throw UsageError("give --tokenizer (a new model) or --from (a dense model to upcycle), and not both");
+  }
+  const auto seed = static_cast<uint64_t>(config.seed);
+  if (!a.from.empty()) {
+    auto bundle = models::load_bundle(a.from);
+    if (a.upcycle == "none") throw UsageError("--from needs --upcycle sparse or --upcycle wide");
+    bundle.model = a.upcycle == "sparse" ? models::upcycle(*bundle.model, config.moe, bundle.taxonomy, {}, seed)
+                                         : models::widen(*bundle.model, config.moe, seed);
+    models::save_bundle(a.out, bundle);
+    print_account(bundle.model->config(), bundle.taxonomy, a.json);
+    return;
+  }
+  models::Bundle bundle{nullptr, text::Tokenizer::load(a.tokenizer), config.preprocess, taxonomy_of(a)};
+  models::Config model = config.model;
+  model.language.vocab_size = bundle.tokenizer.vocabulary_size();
+  model.image_token_id = bundle.tokenizer.token_to_id("<image>");
+  if (model.image_token_id < 0) throw DataError(a.tokenizer + ": the tokenizer has no \"<image>\" token");
+  bundle.preprocess.width = model.vision.image_width;
+  bundle.preprocess.height = model.vision.image_height;
+  bundle.model = models::make_model(model, seed, &bundle.taxonomy);
+  models::save_bundle(a.out, bundle);
+  print_account(bundle.model->config(), bundle.taxonomy, a.json);
+}
+
+// Of a model directory, or of a config alone (nothing is built, so any size will do).
+void info(const Arguments& a) {
+  if (!a.model.empty()) {
+    Json json = load_json(fs::path(a.model) / "config.json");
+    json.erase("model_type");
+    json.erase("torch_dtype");
+    models::Config config;
+    from_json_config(config, json, a.model + "/config.json");
+    print_account(config, skills::Taxonomy::load(fs::path(a.model) / "skills.json"), a.json);
+    return;
+  }
+  if (a.config.files.empty() && a.config.sets.empty()) throw UsageError("give a model directory, or --config");
+  InitConfig config = init_config(a);
+  if (a.upcycle == "sparse") config.model.language.moe = config.moe;
+  print_account(config.model, taxonomy_of(a), a.json);
+}
+
+void hash(const Arguments& a) {
+  io::TensorMap tensors;
+  const auto file = io::StateDict::open(a.model);
+  for (const auto& name : file.names()) tensors[name] = file.get(name);
+  std::cout << io::hash_tensors(tensors) << "\n";
+}
+
+void tokenize(const Arguments& a) {
+  const auto tokenizer = text::Tokenizer::load(a.model);
+  std::string line;
+  while (std::getline(std::cin, line)) std::cout << Json(tokenizer.encode(line, true)).dump() << "\n";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Arguments a;
+  return run_program(
+      argc, argv,
+      {"mose-model", "Makes, upcycles, describes and hashes models.",
+       [] { return std::string("LibTorch " TORCH_VERSION); }},
+      [&](CLI::App& app) {
+        app.require_subcommand(1);
+        auto* make = app.add_subcommand("init", "random weights, or a dense model upcycled");
+        add_config_options(*make, a.config);
+        make->add_option("--tokenizer", a.tokenizer, "directory with tokenizer.json, for a new model")->group("Model");
+        make->add_option("--taxonomy", a.taxonomy, "skill taxonomy; default: configs/skills/driving.json")->group("Model");
+        make->add_option("--from", a.from, "dense model directory to upcycle")->group("Model");
+        make->add_option("--upcycle", a.upcycle, "sparse (config moe) or wide (its dense twin)")
+            ->check(CLI::IsMember({"none", "sparse", "wide"}))->group("Model");
+        make->add_option("--out", a.out, "model directory to write")->group("Output");
+        make->add_flag("--json", a.json, "the account as JSON")->group("Output");
+        make->callback([&] { init(a); });
+
+        auto* about = app.add_subcommand("info", "total and activated parameters, memory, FLOPs");
+        add_config_options(*about, a.config);
+        about->add_option("model", a.model, "model directory; or --config for a model not built yet")->group("Model");
+        about->add_option("--taxonomy", a.taxonomy, "skill taxonomy; default: configs/skills/driving.json")->group("Model");
+        about->add_option("--upcycle", a.upcycle, "of a config: sparse accounts for the model after upcycling")
+            ->check(CLI::IsMember({"none", "sparse"}))->group("Model");
+        about->add_flag("--json", a.json, "as JSON")->group("Output");
+        about->callback([&] { info(a); });
+
+        auto* sum = app.add_subcommand("hash", "one hash of the weights' names, types, shapes and bytes");
+        sum->add_option("model", a.model, "model directory or safetensors file")->required();
+        sum->callback([&] { hash(a); });
+
+        auto* ids = app.add_subcommand("tokenize", "lines on stdin to JSON arrays of ids");
+        ids->add_option("--model", a.model, "directory with a tokenizer")->required();
+        ids->callback([&] { tokenize(a); });
+      });
+}

@@ -1,0 +1,146 @@
+#include "mose/infer/predict.h"
+
+#include <chrono>
+#include <map>
+
+#include "mose/coda/annotation.h"
+#include "mose/coda/answers.h"
+#include "mose/core/error.h"
+#include "mose/core/log.h"
+#include "mose/core/progress.h"
+#include "mose/core/signals.h"
+#include "mose/data/encode.h"
+#include "mose/eval/questions.h"
+#include "mose/skills/prepare.h"
+
+namespace mose::infer {
+namespace {
+
+using RowKey = std::pair<std::string, std::string>;  // (scene id, region index or "")
+
+// One generated answer and the rows that it fills.
+struct Item {
+  std::string scene, region, question, image, category;
+};
+
+std::vector<Item> list_items(const skills::Taxonomy& taxonomy, const PredictOptions& options) {
+  const skills::Annotator annotator(taxonomy);
+  skills::PrepareOptions form;
+  form.multi_turn = false;
+  form.root = options.root;
+  std::vector<Item> items;
+  int64_t images = 0;
+  for (const auto& file : coda::list_annotations(options.root, options.split)) {
+    if (options.limit > 0 && images++ == options.limit) break;
+    const auto annotation = coda::load_annotation(file);
+    for (const auto& sample : skills::make_samples(annotation, annotator, form)) {
+      std::string category;
+      for (const auto& region : annotation.regions) {
+        if (region.index == sample.region_index) category = region.category_name;
+      }
+      items.push_back({annotation.id, sample.region_index, sample.question, sample.image, category});
+    }
+  }
+  return items;
+}
+
+struct Answer {
+  std::string text, category;  // category: region rows only
+};
+
+// The rows of a task that the split asks for, with their answers.
+std::vector<coda::VqaRow> fill_rows(const PredictOptions& options, const std::string& task,
+                                    const std::map<RowKey, Answer>& answers) {
+  std::vector<coda::VqaRow> rows;
+  int64_t next_id = 0;
+  for (const auto& question : eval::load_questions(options.root, options.split, task)) {
+    const auto found = answers.find({question.id, question.region});
+    if (found == answers.end()) continue;  // beyond `limit`
+    coda::VqaRow row;
+    row.question_id = question.question_id >= 0 ? question.question_id : next_id++;
+    row.image = question.image;
+    row.answer = found->second.text;
+    row.label_name = found->second.category;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+// Every stage's text of an answer, headers taken off, joined by spaces.
+std::string without_headers(const std::string& answer, const skills::Taxonomy& taxonomy) {
+  std::string out;
+  for (const auto& part : skills::split_answer(answer, taxonomy)) {
+    const std::string text = trim(replace_all(part, "\n", " "));
+    if (!text.empty()) out += (out.empty() ? "" : " ") + text;
+  }
+  return out;
+}
+
+}  // namespace
+
+SlicedAnswer slice_answer(const std::string& answer, const skills::Taxonomy& taxonomy) {
+  const auto parts = skills::split_answer(answer, taxonomy);
+  SlicedAnswer sliced;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string text = trim(replace_all(parts[i], "\n", " "));
+    auto& into = taxonomy.stages()[i].name == "plan" ? sliced.driving_suggestion : sliced.general_perception;
+    if (!text.empty()) into += (into.empty() ? "" : " ") + text;
+  }
+  return sliced;
+}
+
+PredictReport predict(models::Bundle& bundle, const PredictOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto items = list_items(bundle.taxonomy, options);
+  data::EncodeConfig encode;
+  encode.chat_template = bundle.model->config().chat_template;
+  encode.image_tokens = bundle.model->config().image_tokens();
+  GenerateOptions generation;
+  generation.sampling = options.sampling;
+  generation.end_token = data::end_of_turn_id(bundle.tokenizer, encode);
+
+  std::map<RowKey, Answer> general, suggestion, regions;
+  PredictReport report;
+  Progress progress(options.blind ? "predict (blind)" : "predict", static_cast<int64_t>(items.size()), "answers");
+  for (size_t begin = 0; begin < items.size(); begin += static_cast<size_t>(options.batch)) {
+    throw_if_stopped();
+    const size_t end = std::min(items.size(), begin + static_cast<size_t>(options.batch));
+    std::vector<Prompt> prompts;
+    for (size_t i = begin; i < end; ++i) {
+      prompts.push_back({data::encode_prompt(items[i].question, bundle.tokenizer, encode),
+                         options.blind ? vision::mean_colour_image(bundle.preprocess)
+                                       : vision::load_image(options.root / items[i].image, bundle.preprocess)});
+    }
+    const auto answers = generate(*bundle.model, prompts, generation);
+    for (size_t i = begin; i < end; ++i) {
+      const auto& answer = answers[i - begin];
+      const std::string text = bundle.tokenizer.decode(answer.tokens);
+      report.tokens += static_cast<int64_t>(answer.tokens.size());
+      if (!answer.finished) ++report.unfinished;
+      if (items[i].region.empty()) {
+        const auto sliced = slice_answer(text, bundle.taxonomy);
+        general[{items[i].scene, ""}] = {sliced.general_perception, ""};
+        suggestion[{items[i].scene, ""}] = {sliced.driving_suggestion, ""};
+        ++report.images;
+      } else {
+        regions[{items[i].scene, items[i].region}] = {without_headers(text, bundle.taxonomy), items[i].category};
+        ++report.regions;
+      }
+    }
+    progress.advance(static_cast<int64_t>(end - begin));
+  }
+  coda::write_rows(coda::answer_file(options.out, coda::kTasks[0]), fill_rows(options, coda::kTasks[0], general));
+  coda::write_rows(coda::answer_file(options.out, coda::kTasks[1]), fill_rows(options, coda::kTasks[1], regions));
+  coda::write_rows(coda::answer_file(options.out, coda::kTasks[2]), fill_rows(options, coda::kTasks[2], suggestion));
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  save_json(options.out / "predict.json",
+            {{"split", options.split}, {"blind", options.blind}, {"images", report.images}, {"regions", report.regions},
+             {"generated_tokens", report.tokens}, {"unfinished_answers", report.unfinished}, {"seconds", report.seconds},
+             {"sampling", to_json_config(options.sampling)}});
+  if (report.unfinished > 0) {
+    log::warn(report.unfinished, " answers were cut at max_new_tokens = ", options.sampling.max_new_tokens);
+  }
+  return report;
+}
+
+}  // namespace mose::infer

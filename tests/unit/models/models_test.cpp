@@ -1,0 +1,170 @@
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <filesystem>
+
+#include "mose/core/error.h"
+#include "mose/core/files.h"
+#include "mose/models/account.h"
+#include "mose/models/bundle.h"
+#include "mose/models/upcycle.h"
+#include "support/tiny_model.h"
+
+namespace mose::models {
+namespace {
+
+using tests::tiny_config;
+using tests::tiny_moe;
+
+struct Stream {
+  torch::Tensor tokens, pixels;
+  nn::SequencePlan plan;
+};
+
+// Two sequences with an image (2 image tokens) each.
+Stream stream() {
+  torch::manual_seed(5);
+  const auto tokens = torch::tensor({1, 299, 299, 7, 8, 9, 2, 299, 299, 11}, torch::kInt64);
+  return {tokens, torch::randn({2, 3, 32, 64}), nn::make_plan({6, 4})};
+}
+
+torch::Tensor run(VisionLanguageModel& model, const Stream& s) {
+  const torch::NoGradGuard no_grad;
+  const auto images = model.encode_images(s.pixels).embeddings_BQD;
+  return model.logits(model.forward(s.tokens, s.plan, images).hidden_TD);
+}
+
+TEST(Upcycle, SparseModelComputesWhatTheDenseOneDoes) {
+  const auto dense = make_model(tiny_config(), 1);
+  const auto expected = run(*dense, stream());
+  for (const std::string router : {"topk", "skill", "hierarchical_skill"}) {
+    auto sparse = upcycle(*dense, tiny_moe(router), tests::taxonomy(), {}, 2);
+    EXPECT_TRUE(sparse->sparse());
+    EXPECT_TRUE(torch::allclose(run(*sparse, stream()), expected, 1e-5, 1e-6)) << router;
+  }
+}
+
+TEST(Upcycle, RefusesASparseModelAndAnotherWidth) {
+  const auto dense = make_model(tiny_config(), 1);
+  auto moe = tiny_moe();
+  moe.intermediate = 7;
+  EXPECT_THROW(upcycle(*dense, moe, tests::taxonomy(), {}, 2), UsageError);
+  const auto sparse = upcycle(*dense, tiny_moe(), tests::taxonomy(), {}, 2);
+  EXPECT_THROW(upcycle(*sparse, tiny_moe(), tests::taxonomy(), {}, 2), UsageError);
+}
+
+TEST(Widen, DenseTwinComputesTheSameAndItsCopiesGetDifferentGradients) {
+  const auto dense = make_model(tiny_config(), 1);
+  const auto wide = widen(*dense, tiny_moe(), 2);
+  EXPECT_TRUE(torch::allclose(run(*wide, stream()), run(*dense, stream()), 1e-5, 1e-6));
+  const auto s = stream();
+  wide->forward(s.tokens, s.plan, wide->encode_images(s.pixels).embeddings_BQD).hidden_TD.pow(2).sum().backward();
+  const auto gradient = wide->named_parameters()["model.language_model.layers.0.mlp.gate_proj.weight"].grad();
+  EXPECT_EQ(gradient.size(0), 40);  // twice 20
+  EXPECT_FALSE(torch::allclose(gradient.narrow(0, 0, 20), gradient.narrow(0, 20, 20)));
+}
+
+TEST(Widen, ActivatesAsMuchAsTheSparseTwinRoutersAside) {
+  Config sparse = tiny_config(), wide = tiny_config();
+  sparse.language.moe = tiny_moe();
+  wide.language.ffn_copies = 2;
+  wide.language.wide_layers = {0, 2};
+  const auto a = account(sparse, 21, 3), b = account(wide, 21, 3);
+  EXPECT_EQ(a.activated() - a.routers, b.activated());
+}
+
+TEST(Account, CountsWhatTheModelHolds) {
+  for (const std::string router : {"", "topk", "skill", "hierarchical_skill"}) {
+    for (const bool tied : {true, false}) {
+      Config c = tiny_config();
+      c.language.tie_embeddings = tied;
+      c.language.qkv_bias = tied;
+      c.region_categories = {"car", "dog"};
+      if (!tied) c.vision.stem = "patch";
+      if (!router.empty()) c.language.moe = tiny_moe(router);
+      const auto model = make_model(c, 1, &tests::taxonomy());
+      const auto a = account(c, static_cast<int64_t>(tests::taxonomy().skills().size()), 3);
+      EXPECT_EQ(a.total(), nn::count_parameters(*model)) << router << tied;
+      EXPECT_EQ(a.total() - a.activated(), a.region_head + a.experts - a.activated_experts);
+    }
+  }
+  Config shared = tiny_config();
+  shared.language.moe = tiny_moe();
+  shared.language.moe->shared_experts = 1;
+  EXPECT_EQ(account(shared, 21, 3).total(), nn::count_parameters(*make_model(shared, 1, &tests::taxonomy())));
+}
+
+TEST(Model, NeighboursInABatchChangeNothing) {
+  const auto model = make_model(tiny_config(), 1);
+  const auto s = stream();
+  const auto both = run(*model, s);
+  const Stream second = {s.tokens.narrow(0, 6, 4), s.pixels.narrow(0, 1, 1), nn::make_plan({4})};
+  EXPECT_TRUE(torch::allclose(run(*model, second), both.narrow(0, 6, 4), 1e-5, 1e-6));
+}
+
+TEST(Model, RefusesAStreamWhoseImageTokensDoNotFitTheImages) {
+  const auto model = make_model(tiny_config(), 1);
+  auto s = stream();
+  s.pixels = s.pixels.narrow(0, 0, 1);
+  EXPECT_THROW(run(*model, s), Error);
+}
+
+class BundleTest : public ::testing::Test {
+ protected:
+  void SetUp() override { std::filesystem::remove_all(dir_); }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+  Bundle sparse_bundle() {
+    auto tokenizer = tests::tiny_tokenizer();
+    Config c = tiny_config();
+    c.language.vocab_size = tokenizer.vocabulary_size();
+    c.image_token_id = tokenizer.token_to_id("<image>");
+    c.language.moe = tiny_moe();
+    vision::PreprocessConfig preprocess;
+    preprocess.width = 64;
+    preprocess.height = 32;
+    return {make_model(c, 4, &tests::taxonomy(), std::vector<double>(tests::taxonomy().skills().size(), 1.0)),
+            std::move(tokenizer), preprocess, tests::taxonomy()};
+  }
+  std::filesystem::path dir_ = std::filesystem::temp_directory_path() / "mose_bundle_test";
+};
+
+TEST_F(BundleTest, RoundTripKeepsEveryWeightAndTheAssignment) {
+  const Bundle saved = sparse_bundle();
+  save_bundle(dir_, saved);
+  const Bundle loaded = load_bundle(dir_);
+  const auto a = weights_for_file(*saved.model), b = weights_for_file(*loaded.model);
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, value] : a) EXPECT_TRUE(torch::equal(value, b.at(name))) << name;
+  EXPECT_TRUE(torch::equal(saved.model->skill_map().assignment_SE, loaded.model->skill_map().assignment_SE));
+  EXPECT_EQ(loaded.preprocess.width, 64);
+  EXPECT_TRUE(io::StateDict::open(dir_).has("model.language_model.layers.0.mlp.experts.3.gate_proj.weight"));
+  save_bundle(dir_, loaded);  // replaces what is there
+  EXPECT_EQ(io::hash_tensors(weights_for_file(*load_bundle(dir_).model)), io::hash_tensors(a));
+}
+
+TEST_F(BundleTest, NamesWhatIsWrong) {
+  save_bundle(dir_, sparse_bundle());
+  auto message = [&] {
+    try {
+      load_bundle(dir_);
+    } catch (const DataError& e) {
+      return std::string(e.what());
+    }
+    return std::string("loaded");
+  };
+  const std::string config = read_file(dir_ / "config.json");
+  auto json = parse_json(config, "config.json");
+  json["language"]["hidden_size"] = 36;
+  save_json(dir_ / "config.json", json);
+  EXPECT_NE(message().find("expected shape"), std::string::npos) << message();
+  json["language"]["hiden_size"] = 24;
+  save_json(dir_ / "config.json", json);
+  EXPECT_NE(message().find("did you mean \"language.hidden_size\""), std::string::npos) << message();
+  write_file(dir_ / "config.json", config);
+  const std::string weights = read_file(dir_ / "model.safetensors");
+  write_file(dir_ / "model.safetensors", weights.substr(0, weights.size() / 2));
+  EXPECT_NE(message().find("model.safetensors"), std::string::npos) << message();
+}
+
+}  // namespace
+}  // namespace mose::models

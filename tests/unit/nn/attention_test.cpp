@@ -1,0 +1,125 @@
+#include "mose/nn/attention.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "mose/core/error.h"
+#include "mose/nn/layers.h"
+
+namespace mose::nn {
+namespace {
+
+using torch::Tensor;
+
+// Row by row, in plain loops of float64: softmax(q k / sqrt(d)) v over earlier rows of the sequence.
+Tensor reference(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<int64_t>& offsets) {
+  const int64_t H = q.size(1), groups = H / k.size(1), d = q.size(2);
+  auto out = torch::zeros_like(q);
+  for (size_t n = 0; n + 1 < offsets.size(); ++n) {
+    for (int64_t t = offsets[n]; t < offsets[n + 1]; ++t) {
+      for (int64_t h = 0; h < H; ++h) {
+        std::vector<double> scores;
+        double sum = 0;
+        for (int64_t s = offsets[n]; s <= t; ++s) {
+          scores.push_back(std::exp((q[t][h] * k[s][h / groups]).sum().item<double>() / std::sqrt(double(d))));
+          sum += scores.back();
+        }
+        for (int64_t s = offsets[n]; s <= t; ++s) {
+          out[t][h] += scores[static_cast<size_t>(s - offsets[n])] / sum * v[s][h / groups];
+        }
+      }
+    }
+  }
+  return out;
+}
+
+struct Inputs {
+  Tensor q, k, v;
+};
+Inputs random_inputs(int64_t T, int64_t H, int64_t K, int64_t d) {
+  torch::manual_seed(3);
+  const auto o = torch::dtype(torch::kFloat64);
+  return {torch::randn({T, H, d}, o), torch::randn({T, K, d}, o), torch::randn({T, K, d}, o)};
+}
+
+TEST(PackedAttention, RowsSeeOnlyEarlierRowsOfTheirOwnSequence) {
+  const auto in = random_inputs(11, 6, 2, 5);
+  const auto plan = make_plan({4, 1, 6});
+  const auto out = packed_attention(in.q, in.k, in.v, plan);
+  EXPECT_TRUE(torch::allclose(out, reference(in.q, in.k, in.v, plan.offsets), 1e-9, 1e-9));
+}
+
+TEST(PackedAttention, RefusesAPlanOfAnotherLength) {
+  const auto in = random_inputs(5, 2, 2, 4);
+  EXPECT_THROW(packed_attention(in.q, in.k, in.v, make_plan({4})), Error);
+}
+
+TEST(KvCache, PrefillAndSingleRowsEqualOnePass) {
+  const auto in = random_inputs(12, 4, 2, 6);  // two sequences of 7 and 5 rows
+  const auto whole = packed_attention(in.q, in.k, in.v, make_plan({7, 5}));
+  KvCache cache(1, 2, 2, 8, 6, torch::dtype(torch::kFloat64));
+  // rows of both sequences [from, to) of each
+  auto rows = [](const Tensor& x, int64_t a0, int64_t a1, int64_t b0, int64_t b1) {
+    return torch::cat({x.slice(0, a0, a1), x.slice(0, 7 + b0, 7 + b1)});
+  };
+  std::vector<Tensor> outputs;
+  auto step = [&](int64_t a0, int64_t a1, int64_t b0, int64_t b1) {
+    const auto plan = make_plan({a1 - a0, b1 - b0}, torch::kCPU, cache.lengths());
+    const auto out = cache.attend(0, rows(in.q, a0, a1, b0, b1), rows(in.k, a0, a1, b0, b1), rows(in.v, a0, a1, b0, b1), plan);
+    cache.advance(plan);
+    EXPECT_TRUE(torch::allclose(out, rows(whole, a0, a1, b0, b1), 1e-9, 1e-9)) << a0 << " " << b0;
+  };
+  step(0, 3, 0, 2);  // prefill
+  step(3, 4, 2, 3);  // one row each
+  step(4, 6, 3, 4);  // several rows on top of a filled cache
+  step(6, 7, 4, 5);
+  EXPECT_EQ(cache.lengths(), (std::vector<int64_t>{7, 5}));
+}
+
+TEST(KvCache, KeepsTheChosenSequences) {
+  const auto in = random_inputs(8, 2, 2, 4);
+  KvCache cache(1, 2, 2, 5, 4, torch::dtype(torch::kFloat64));
+  const auto first = make_plan({3, 3});
+  const auto prefix = [](const Tensor& x) { return torch::cat({x.slice(0, 0, 3), x.slice(0, 4, 7)}); };
+  cache.attend(0, prefix(in.q), prefix(in.k), prefix(in.v), first);
+  cache.advance(first);
+  cache.select({1});
+  const auto out = cache.attend(0, in.q.slice(0, 7, 8), in.k.slice(0, 7, 8), in.v.slice(0, 7, 8), make_plan({1}, torch::kCPU, {3}));
+  const auto whole = packed_attention(in.q, in.k, in.v, make_plan({4, 4}));
+  EXPECT_TRUE(torch::allclose(out, whole.slice(0, 7, 8), 1e-9, 1e-9));
+}
+
+TEST(KvCache, RefusesMoreThanItsCapacity) {
+  const auto in = random_inputs(3, 2, 2, 4);
+  KvCache cache(1, 1, 2, 2, 4, torch::dtype(torch::kFloat64));
+  EXPECT_THROW(cache.attend(0, in.q, in.k, in.v, make_plan({3})), Error);
+}
+
+TEST(Rotary, TurnsPairsByPositionTimesFrequency) {
+  const auto x = torch::tensor({{{1.0f, 0.0f, 0.0f, 2.0f}}});  // one row, one head, d = 4
+  const auto out = apply_rotary(x, rotary_table(torch::tensor({3}), 4, 100.0));
+  // pairs (0, 2) turn by 3, (1, 3) by 3 * 100^(-1/2) = 0.3
+  EXPECT_NEAR(out[0][0][0].item<double>(), std::cos(3.0), 1e-6);
+  EXPECT_NEAR(out[0][0][2].item<double>(), std::sin(3.0), 1e-6);
+  EXPECT_NEAR(out[0][0][1].item<double>(), -2 * std::sin(0.3), 1e-6);
+  EXPECT_NEAR(out[0][0][3].item<double>(), 2 * std::cos(0.3), 1e-6);
+}
+
+TEST(RmsNorm, DividesByTheRootMeanSquare) {
+  RmsNorm norm(3, 0.0);
+  const auto out = norm.forward(torch::tensor({{1.0f, 2.0f, 2.0f}}));
+  const double rms = std::sqrt((1.0 + 4 + 4) / 3);
+  EXPECT_NEAR(out[0][0].item<double>(), 1 / rms, 1e-6);
+  EXPECT_NEAR(out[0][2].item<double>(), 2 / rms, 1e-6);
+}
+
+TEST(SequencePlan, PositionsRestartOrContinue) {
+  EXPECT_TRUE(torch::equal(make_plan({2, 3}).positions_T, torch::tensor({0, 1, 0, 1, 2})));
+  EXPECT_TRUE(torch::equal(make_plan({1, 2}, torch::kCPU, {5, 7}).positions_T, torch::tensor({5, 7, 8})));
+  EXPECT_THROW(make_plan({2, 0}), Error);
+}
+
+}  // namespace
+}  // namespace mose::nn
