@@ -58,6 +58,36 @@ int64_t segment_of(const text::TokenSpan& token, const skills::Sample& sample) {
   return -1;
 }
 
+// What a template puts between the prompt's end and the answer, and between the answer and the
+// end-of-turn token: a space in some. Both are part of what the model must write.
+std::pair<std::string, std::string> around_answer(const EncodeConfig& config) {
+  const std::string& name = config.chat_template;
+  const std::string prompt = text::render_chat(name, {{"user", "?"}}, true);
+  const std::string whole = text::render_chat(name, {{"user", "?"}, {"assistant", "!"}}, false);
+  const std::string end = trim(text::end_of_turn(name));
+  const size_t answer = whole.find('!', prompt.size());
+  const size_t finish = whole.find(end, prompt.size());
+  if (!whole.starts_with(prompt) || answer == std::string::npos || finish == std::string::npos) {
+    throw Error(str("chat template ", name, ": a prompt does not begin its conversation"));
+  }
+  return {whole.substr(prompt.size(), answer - prompt.size()),
+          whole.substr(answer + 1, finish - answer - 1)};
+}
+
+// The answer's tokens with their bytes in `answer`; what the template adds around it covers none.
+std::vector<text::TokenSpan> encode_answer(const std::string& answer,
+                                           const text::Tokenizer& tokenizer,
+                                           const EncodeConfig& config) {
+  const auto [before, after] = around_answer(config);
+  std::vector<text::TokenSpan> tokens = tokenizer.encode_spans(before + answer + after);
+  const auto shift = static_cast<int64_t>(before.size()), size = static_cast<int64_t>(answer.size());
+  for (text::TokenSpan& token : tokens) {
+    token.begin = std::clamp<int64_t>(token.begin - shift, 0, size);
+    token.end = std::clamp<int64_t>(token.end - shift, 0, size);
+  }
+  return tokens;
+}
+
 // The answer's row labels with the prompt's rows before them and `cut` rows off the end.
 RowLabels place_labels(RowLabels answer, const std::vector<text::TokenSpan>& tokens,
                        const std::string& text, int64_t classes, int64_t prompt, size_t rows,
@@ -110,8 +140,10 @@ std::vector<int64_t> encode_prompt(const std::string& question, const text::Toke
     throw UsageError(str("encode: image_tokens must be positive, found ", config.image_tokens));
   }
   const std::string content = image ? str(kImageToken, "\n", question) : question;
-  const std::vector<int64_t> ids =
-      tokenizer.encode(text::render_chat(config.chat_template, {{"user", content}}, true));
+  const std::string prompt = text::render_chat(config.chat_template, {{"user", content}}, true);
+  std::vector<int64_t> ids = tokenizer.encode(prompt);
+  // A template without a special token at its start leaves the tokenizer to add its own (Vicuna's <s>).
+  if (ids.empty() || !tokenizer.is_special(ids.front())) ids = tokenizer.encode(prompt, true);
   const int64_t placeholder = image ? image_token_id(tokenizer) : tokenizer.token_to_id(kImageToken);
   const auto found = std::count(ids.begin(), ids.end(), placeholder);
   if (found != (image ? 1 : 0)) {
@@ -138,8 +170,8 @@ Encoded encode_sample(const skills::Sample& sample, const skills::Taxonomy& taxo
   const auto prompt = static_cast<int64_t>(result.tokens.size());
   result.prompt_length = prompt;
 
-  const std::vector<text::TokenSpan> answer = tokenizer.encode_spans(sample.answer);
-  if (answer.empty()) throw DataError(str("sample ", sample.id, ": the answer is empty"));
+  const std::vector<text::TokenSpan> answer = encode_answer(sample.answer, tokenizer, config);
+  if (sample.answer.empty()) throw DataError(str("sample ", sample.id, ": the answer is empty"));
   if (prompt >= config.max_tokens) {
     throw DataError(str("sample ", sample.id, ": the prompt takes ", prompt, " tokens (",
                         config.image_tokens, " an image), max_tokens is ", config.max_tokens));

@@ -4,8 +4,9 @@
 //   target     -100 ...                            ... a_0 | a_1 ... a_n-1, end of turn |
 //
 // Prompt and answer are tokenised apart and joined. So an answer's tokens have exact byte spans in the
-// answer, and the prompt's ids are those that generation starts from. The end-of-turn token is a
-// target but not a row: nothing is predicted from it.
+// answer, and the prompt's ids are those that generation starts from. A space that the chat template
+// puts around the answer belongs to the answer's tokens. The end-of-turn token is a target but not a
+// row: nothing is predicted from it.
 #pragma once
 
 #include <cstdint>
