@@ -19,7 +19,7 @@ void ArmSpec::visit(FieldVisitor& v) {
   v.field("runs", runs, "run directories with metrics.jsonl, in order");
   v.field("answers", answers, "folder of answer files");
   v.field("blind_answers", blind_answers, "answer files of the blind run");
-  v.field("routing", routing, "routing statistics before and after router pretraining");
+  v.field("routing", routing, "routing.json of a run: before and after router pretraining, after fine-tuning");
   v.field("activated_parameters", activated_parameters, "parameters a token uses; 0: not known", 0);
   v.field("total_parameters", total_parameters, "all parameters; 0: not known", 0);
   v.field("train_seconds", train_seconds, "training time; 0: not known", 0);

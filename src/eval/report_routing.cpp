@@ -1,4 +1,4 @@
-// Heat maps of skill × expert for each MoE layer, before and after router pretraining.
+// Heat maps of skill × expert for each MoE layer, before and after router pretraining and at the end.
 #include <algorithm>
 #include <map>
 
@@ -16,12 +16,17 @@ struct Layer {
   std::optional<double> stage_accuracy, skill_accuracy, assigned_share, entropy;
 };
 
+struct Moment {
+  std::string title, when;  // "After router pretraining", "after router pretraining"
+  Json json;
+  std::map<int64_t, Layer> layers;  // by number
+};
+
 struct Routing {
   std::vector<std::string> skills, stages;
   std::vector<int64_t> skill_stage;
   std::vector<std::vector<double>> assignment_SE;
-  std::map<int64_t, Layer> before, after;
-  Json before_json, after_json;
+  std::vector<Moment> moments;  // in the order they were measured, at least one
 };
 
 std::vector<double> numbers(const Json& list, size_t size, const std::string& where) {
@@ -93,29 +98,37 @@ Routing read_routing(const std::string& file) {
     }
     r.skill_stage.push_back(static_cast<int64_t>(s));
   }
-  r.before_json = json.value("before", Json());
-  r.after_json = json.value("after", Json());
-  // A run without router pretraining has one measurement.
-  if (r.after_json.is_null()) std::swap(r.before_json, r.after_json);
-  if (r.after_json.is_null()) {
-    throw DataError(str(file, ": expected \"before\" or \"after\" with layers, found neither"));
+  for (const auto& [key, title] : {std::pair{"before", "Before router pretraining"},
+                                   {"after", "After router pretraining"},
+                                   {"final", "After fine-tuning"}}) {
+    if (!json.contains(key) || json[key].is_null()) continue;
+    std::string when = title;
+    when[0] = static_cast<char>(when[0] + ('a' - 'A'));
+    r.moments.push_back(
+        {title, when, json[key], read_layers(json[key], r.skills.size(), str(file, ": ", key))});
   }
-  r.after = read_layers(r.after_json, r.skills.size(), file + ": after");
-  if (!r.before_json.is_null()) {
-    r.before = read_layers(r.before_json, r.skills.size(), file + ": before");
+  if (r.moments.empty()) {
+    throw DataError(str(file, ": expected \"before\", \"after\" or \"final\" with layers, found none"));
   }
-  if (json.contains("assignment") && !json["assignment"].is_null() && !r.after.empty()) {
+  const auto& layers = r.moments.front().layers;
+  if (json.contains("assignment") && !json["assignment"].is_null() && !layers.empty()) {
     r.assignment_SE = matrix(json["assignment"], r.skills.size(),
-                             r.after.begin()->second.load_E.size(), file + ": assignment");
+                             layers.begin()->second.load_E.size(), file + ": assignment");
+    for (auto& row : r.assignment_SE) {
+      // A skill that may use every expert has no home to outline.
+      if (*std::min_element(row.begin(), row.end()) > 0) std::fill(row.begin(), row.end(), 0);
+    }
   }
   return r;
 }
 
 double largest(const Routing& r) {
   double most = 0;
-  for (const auto* layers : {&r.before, &r.after}) {
-    for (const auto& [number, layer] : *layers) {
-      for (const auto& row : layer.share_SE) most = std::max(most, *std::max_element(row.begin(), row.end()));
+  for (const Moment& moment : r.moments) {
+    for (const auto& [number, layer] : moment.layers) {
+      for (const auto& row : layer.share_SE) {
+        most = std::max(most, *std::max_element(row.begin(), row.end()));
+      }
     }
   }
   return most > 0 ? most : 1;
@@ -173,37 +186,56 @@ std::string percent(const std::optional<double>& share) {
   return share ? fixed(100 * *share, 1) + "&nbsp;%" : "&ndash;";
 }
 
-// "stage accuracy 34.1 % → 97.0 %"
-std::string change(const char* what, const std::optional<double>& before,
-                   const std::optional<double>& after) {
-  if (!after) return "";
-  return str("<span>", what, " ", before ? percent(before) + " &rarr; " : "", percent(after), "</span>");
+// "stage accuracy 34.1 % → 97.0 % → 98.2 %"
+std::string course(const char* what, const std::vector<const Layer*>& layers,
+                   std::optional<double> Layer::*field) {
+  std::string out;
+  for (const Layer* layer : layers) {
+    if (!layer || !(layer->*field)) continue;
+    out += str(out.empty() ? "" : " &rarr; ", percent(layer->*field));
+  }
+  return out.empty() ? "" : str("<span>", what, " ", out, "</span>");
 }
 
-std::string layer_panel(const Routing& r, const Layer& after, double scale) {
-  const auto it = r.before.find(after.number);
-  const Layer* before = it == r.before.end() ? nullptr : &it->second;
-  const auto old = [&](std::optional<double> Layer::*field) {
-    return before ? before->*field : std::optional<double>();
-  };
-  std::string meta;
+std::string layer_panel(const Routing& r, int64_t number, double scale) {
+  std::vector<const Layer*> layers;
+  std::string maps, meta;
+  for (const Moment& moment : r.moments) {
+    const auto it = moment.layers.find(number);
+    layers.push_back(it == moment.layers.end() ? nullptr : &it->second);
+    if (!layers.back()) continue;
+    maps += str("<div><h4>", moment.title, "</h4>",
+                heat_map(r, *layers.back(), scale, str("layer ", number, " ", moment.when)), "</div>\n");
+  }
   for (const std::string& item :
-       {change("stage accuracy", old(&Layer::stage_accuracy), after.stage_accuracy),
-        change("skill accuracy", old(&Layer::skill_accuracy), after.skill_accuracy),
-        change("tokens at their skill&rsquo;s experts", old(&Layer::assigned_share),
-               after.assigned_share)}) {
+       {course("stage accuracy", layers, &Layer::stage_accuracy),
+        course("skill accuracy", layers, &Layer::skill_accuracy),
+        course("tokens at their skill&rsquo;s experts", layers, &Layer::assigned_share)}) {
     if (!item.empty()) meta += (meta.empty() ? "" : " &middot; ") + item;
   }
-  const std::string name = str("layer ", after.number);
-  std::string maps;
-  if (before) {
-    maps += str("<div><h4>Before router pretraining</h4>",
-                heat_map(r, *before, scale, name + " before router pretraining"), "</div>\n");
-  }
-  maps += str("<div><h4>", before ? "After" : "Routing", "</h4>",
-              heat_map(r, after, scale, name + " routing"), "</div>\n");
-  return str("<div class=\"panel layer\"><h4>Layer ", after.number, "</h4><p class=\"meta\">", meta,
+  return str("<div class=\"panel layer\"><h3>Layer ", number, "</h3><p class=\"meta\">", meta,
              "</p><div class=\"pair\">\n", maps, "</div></div>\n");
+}
+
+std::string accuracy_cards(const Routing& r) {
+  std::string cards;
+  for (const auto& [title, key] : {std::pair{"Stage accuracy", "stage_accuracy"},
+                                   {"Skill accuracy", "skill_accuracy"},
+                                   {"Tokens at their skill&rsquo;s experts", "assigned_share"}}) {
+    const auto last = number_at(r.moments.back().json, {key});
+    if (!last) continue;
+    std::string more;
+    for (size_t m = 0; m < r.moments.size(); ++m) {
+      const auto value = number_at(r.moments[m].json, {key});
+      if (!value || r.moments.size() == 1) continue;
+      more += str(more.empty() ? "" : "<br>", percent(value), " ", r.moments[m].when);
+    }
+    cards += str("<div class=\"card\"><div class=\"what\">", title, "</div><div class=\"value\">",
+                 fixed(100 * *last, 1), "<small>&nbsp;%</small></div><div class=\"more\">", more,
+                 "</div></div>\n");
+  }
+  return cards.empty() ? ""
+                       : str("<div class=\"cards\" style=\"margin:0 0 18px\">\n", cards, "</div>\n");
 }
 
 }  // namespace
@@ -215,30 +247,17 @@ std::string routing_section(const std::vector<Arm>& arms) {
     if (arm.spec->routing.empty()) continue;
     const Routing r = read_routing(arm.spec->routing);
     const double scale = largest(r);
-    std::string cards;
-    for (const auto& [title, key] : {std::pair{"Stage accuracy", "stage_accuracy"},
-                                     {"Skill accuracy", "skill_accuracy"},
-                                     {"Tokens at their skill&rsquo;s experts", "assigned_share"}}) {
-      const auto before = number_at(r.before_json, {key}), after = number_at(r.after_json, {key});
-      if (!after) continue;
-      cards += str("<div class=\"card\"><div class=\"what\">", title, "</div><div class=\"value\">",
-                   fixed(100 * *after, 1), "<small>&nbsp;%</small></div><div class=\"more\">",
-                   before ? str(fixed(100 * *before, 1), " % before router pretraining") : "",
-                   "</div></div>\n");
-    }
-    out += str("<h3>", arm_tag(arm), "</h3>\n");
-    if (!cards.empty()) {
-      out += str("<div class=\"cards\" style=\"margin:0 0 18px\">\n", cards, "</div>\n");
-    }
+    out += str("<h3>", arm_tag(arm), "</h3>\n", accuracy_cards(r));
     out += str("<div class=\"scale\"><span>0</span><span class=\"ramp\"></span><span>",
                fixed(100 * scale, 0), " % of a skill&rsquo;s choices</span><span class=\"home\">"
                "<span class=\"outline\"></span>assigned expert</span></div>\n");
     size_t shown = 0;
-    for (const auto& [number, layer] : r.after) {
+    const auto& layers = r.moments.back().layers;
+    for (const auto& [number, layer] : layers) {
       if (shown++ == kOpen) {
-        out += str("<details><summary>", r.after.size() - kOpen, " more layers</summary>\n");
+        out += str("<details><summary>", layers.size() - kOpen, " more layers</summary>\n");
       }
-      out += layer_panel(r, layer, scale);
+      out += layer_panel(r, number, scale);
     }
     if (shown > kOpen) out += "</details>\n";
   }

@@ -31,7 +31,7 @@ std::string card(const std::string& what, const std::string& value, const std::s
 
 // One row an arm: a hollow mark for the blind run, a full one with its interval for the real one.
 std::string range_panel(const std::vector<Arm>& arms, size_t stage) {
-  constexpr double kWidth = 360, kRow = 40, kLeft = 8, kRight = 8, kFoot = 22;
+  constexpr double kWidth = 360, kRow = 43, kLeft = 8, kRight = 8, kFoot = 22;
   const auto px = [&](double share) { return kLeft + share * (kWidth - kLeft - kRight); };
   const double height = kRow * static_cast<double>(arms.size()) + kFoot;
   std::string out;
@@ -45,13 +45,13 @@ std::string range_panel(const std::vector<Arm>& arms, size_t stage) {
     const Arm& arm = arms[i];
     const auto value = f1(arm, kStages[stage]), blind = f1(arm, kStages[stage], true);
     if (!value) continue;
-    const double y = kRow * static_cast<double>(i) + 27;
+    const double y = kRow * static_cast<double>(i) + 29;
     const std::string colour = str("var(--arm", arm.index % 6, ")");
     out += str("<g><title>", html_escape(arm.label), ": F1 ", fixed(100 * *value, 1));
     if (blind) out += str(", blind ", fixed(100 * *blind, 1));
-    out += str("</title><text class=\"ink\" x=\"", kLeft, "\" y=\"", y - 11,
+    out += str("</title><text class=\"ink\" x=\"", kLeft, "\" y=\"", y - 13,
                "\" font-size=\"12.5\">", html_escape(arm.label), "</text><text class=\"ink\" x=\"",
-               kWidth - kRight, "\" y=\"", y - 11, "\" font-size=\"12.5\" font-weight=\"650\" "
+               kWidth - kRight, "\" y=\"", y - 13, "\" font-size=\"12.5\" font-weight=\"650\" "
                "text-anchor=\"end\">", fixed(100 * *value, 1), "</text>");
     if (blind) {
       out += str("<line x1=\"", px(*blind), "\" x2=\"", px(*value), "\" y1=\"", y, "\" y2=\"", y,
@@ -186,6 +186,31 @@ std::string cost_table(const std::vector<Arm>& arms) {
   return table(arms, columns);
 }
 
+// F1 of the parts of the describe and reason facts.
+std::string part_table(const std::vector<Arm>& arms) {
+  const std::vector<std::pair<const char*, const char*>> titles[2] = {
+      {{"classes", "class"}, {"places", "place"}, {"weather", "weather"}, {"time", "time"}},
+      {{"classes", "class"}, {"risks", "risk"}}};
+  std::vector<Column> columns;
+  for (size_t s = 0; s < 2; ++s) {
+    const size_t first = columns.size();
+    for (const auto& [key, title] : titles[s]) {
+      const std::vector<std::string> path = {"facts", kStages[s], "parts", key, "f1"};
+      if (!any(arms, path)) continue;
+      Column column{title, kStageTitles[s]};
+      for (const Arm& arm : arms) {
+        column.ranked.push_back(number_at(arm.scores, path));
+        column.cells.push_back(number(column.ranked.back(), 100));
+      }
+      columns.push_back(column);
+      columns[first].span = columns.size() - first;
+    }
+  }
+  if (columns.empty()) return "";
+  return str("<h3>By kind of fact</h3><p class=\"sub\">Places and risks count for the classes that "
+             "both the answer and the scene name.</p>\n", table(arms, columns));
+}
+
 // Rows: classes of the stage, the most frequent ones first; columns: arms.
 std::string class_table(const std::vector<Arm>& arms, size_t stage) {
   std::vector<std::pair<double, std::string>> classes;
@@ -262,7 +287,8 @@ std::string score_section(const std::vector<Arm>& arms) {
   if (!panels.empty()) out += str("<div class=\"panels\">\n", panels, "</div>\n");
   out += fact_table(arms) + cost_table(arms);
   if (!classes.empty()) {
-    out += str("<details><summary>F1 by class and by action</summary>\n", classes, "</details>\n");
+    out += str("<details><summary>F1 by kind of fact, class and action</summary>\n",
+               part_table(arms), classes, "</details>\n");
   }
   return out + "</section>\n";
 }

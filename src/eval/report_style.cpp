@@ -44,7 +44,7 @@ footer { color: var(--soft); font-size: 13px; margin-top: 64px; padding-top: 16p
 .card .value small { font-size: 16px; font-weight: 500; color: var(--soft); letter-spacing: 0; }
 .card .more { font-size: 13.5px; color: var(--soft); line-height: 1.45; font-variant-numeric: tabular-nums; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 20px; font-size: 14px; margin: 0 0 12px; }
-.tag { display: inline-flex; align-items: center; gap: 7px; }
+.tag { display: inline-flex; align-items: baseline; gap: 7px; }
 .swatch { width: 11px; height: 11px; border-radius: 3px; flex: none; display: inline-block; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 320px), 1fr)); gap: 14px; }
 .panels + .panels, .panels + .scroll, .scroll + .scroll { margin-top: 14px; }
@@ -75,8 +75,9 @@ svg .hit { fill: transparent; stroke: none; } svg .hit:hover { fill: var(--ink);
 .heat rect.assigned { fill: none; stroke: var(--ink); stroke-width: 1.3; }
 .heat .stage { letter-spacing: .08em; font-weight: 600; } .heat .none { opacity: .55; }
 .layer { margin-bottom: 14px; }
+.layer h3 { margin: 0 0 2px; }
 .layer .meta { color: var(--soft); font-size: 14px; margin: 0 0 10px; font-variant-numeric: tabular-nums; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 12px 32px; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 16px 24px; }
 .scale { display: flex; align-items: center; gap: 8px; font-size: 13px; color: var(--soft); flex-wrap: wrap; margin: 0 0 12px; }
 .ramp { width: 120px; height: 11px; border-radius: 3px; background: linear-gradient(90deg, var(--grid), var(--heat)); }
 .scale span.home { display: inline-flex; align-items: center; gap: 8px; margin-left: 10px; }
@@ -114,7 +115,9 @@ details > summary { cursor: pointer; color: var(--accent); font-size: 15px; marg
   .card { padding: 12px 13px; } .card .value { font-size: 28px; } .card .more { font-size: 13px; }
   .sample .top { grid-template-columns: minmax(0, 1fr); }
   .answer { padding: 14px 16px 16px; }
+  .cards .card:last-child:nth-child(odd) { grid-column: 1 / -1; }
   th, td { padding: 8px 10px; }
+  th:first-child { white-space: normal; min-width: 112px; max-width: 150px; }
 }
 @media print { nav { display: none; } .panel, .card, .sample { break-inside: avoid; } }
 )css";

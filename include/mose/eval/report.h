@@ -20,7 +20,7 @@ struct ArmSpec {
   std::vector<std::string> runs;  // run directories with metrics.jsonl, in the order they were run
   std::string answers;            // folder of answer files, for the sample pictures
   std::string blind_answers;
-  std::string routing;  // {"skills", "stages", "skill_stage", "assignment", "before", "after"}
+  std::string routing;  // routing.json of a run: the header, "before", "after", "final"
   int64_t activated_parameters = 0, total_parameters = 0;  // 0: not known
   double train_seconds = 0;
 

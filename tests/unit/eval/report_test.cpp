@@ -153,9 +153,15 @@ TEST_F(Report, HeatMapShowsSharesAssignmentAndSkillsWithoutTokens) {
   EXPECT_TRUE(shows(html, "<title>vehicle, expert 1: 12.5 %</title>"));
   EXPECT_TRUE(shows(html, "<title>blockage, expert 1: no tokens, assigned</title>"));
   EXPECT_TRUE(shows(html, "<title>all tokens, expert 0: 75.0 %</title>"));
-  EXPECT_FALSE(shows(html, "<h4>Before router pretraining</h4>")) << "<h4>Before router pretraining</h4>";
-  routing["before"] = routing["after"];
-  EXPECT_TRUE(shows(render(), "<h4>Before router pretraining</h4>"));
+  for (const char* title : {"<h4>Before router pretraining</h4>", "<h4>After fine-tuning</h4>"}) {
+    EXPECT_FALSE(shows(html, title)) << title;
+  }
+  routing["before"] = routing["final"] = routing["after"];
+  routing["before"]["layers"][0]["stage_accuracy"] = 0.25;
+  const std::string course = render();
+  EXPECT_TRUE(shows(course, "<h4>Before router pretraining</h4>"));
+  EXPECT_TRUE(shows(course, "<h4>After fine-tuning</h4>"));
+  EXPECT_TRUE(shows(course, "stage accuracy 25.0&nbsp;% &rarr; 90.0&nbsp;% &rarr; 90.0&nbsp;%"));
 }
 
 TEST_F(Report, WhatTheSpecLeavesOutIsLeftOut) {
