@@ -28,10 +28,10 @@ const Noun& noun_of(const Object& object) {
       {"motorcycle", {{"motorcycle", "motorcyclist"}, "{head} with a rider in {colour}"}},
       {"stroller", {{"stroller"}, "{colour} {head} with a parent"}},
       {"dog", {{"dog"}, "{colour} {head}"}},
-      {"traffic_cone", {{"traffic cones", "cones"}, "group of {colour} {head}"}},
+      {"traffic_cone", {{"traffic cones", "cones"}, "group of {colour} {head}", "group of {head}"}},
       {"barrier", {{"barrier"}, "{colour} {head}"}},
-      {"bollard", {{"bollards"}, "row of {colour} {head}"}},
-      {"debris", {{"debris"}, "pile of {head}"}},
+      {"bollard", {{"bollards"}, "row of {colour} {head}", "row of {head}"}},
+      {"debris", {{"debris"}, "pile of {head}", "pile of {head}"}},
       {"dustbin", {{"dustbin", "trash bin"}, "{colour} {head}"}},
       {"concrete_block", {{"concrete block"}, "{colour} {head}"}},
       {"machinery", {{"concrete mixer", "machine"}, "{colour} {head}"}},
@@ -113,6 +113,10 @@ Texts reasons(const Object& o) {
             "is close to a collision when it brakes on the slippery road"};
   }
   if (o.risk == "crossing") {
+    if (o.place == Place::kLeftLane || o.place == Place::kRightLane) {
+      return {"may cross the road suddenly", "may cross at any moment",
+              "may cross and get in the way of the ego car"};
+    }
     return {
         dog ? "could run onto the road at any moment" : "could step onto the road at any moment",
         "may cross the road suddenly", "may cross and get in the way of the ego car"};

@@ -12,8 +12,9 @@ using Texts = std::vector<std::string>;  // alternatives
 
 // What the texts call an object: the head of the noun phrase, and how a colour joins it.
 struct Noun {
-  Texts heads;       // "car"
-  const char* full;  // "{colour} {head}", to be filled
+  Texts heads;                      // "car"
+  const char* full;                 // "{colour} {head}", to be filled
+  const char* definite = "{head}";  // after "the"
 };
 const Noun& noun_of(const Object& object);
 

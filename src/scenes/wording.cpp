@@ -21,8 +21,8 @@ std::string with_article(const std::string& phrase) {
 // Words chosen once for an object, so that its texts agree.
 struct Named {
   const Object* object;
-  std::string head, full;  // "car", "red car"
-  std::string the() const { return "the " + head; }
+  std::string definite, full;  // "car", "red car"
+  std::string the() const { return "the " + definite; }
 };
 
 // Every random choice is a statement of its own: the order of calls must not be left to the
@@ -34,7 +34,8 @@ class Writer {
       const Noun& noun = noun_of(object);
       const std::string head = pick(noun.heads);
       const std::string full = replace_all(noun.full, "{head}", head);
-      named_.push_back({&object, head, replace_all(full, "{colour}", object.colour)});
+      const std::string definite = replace_all(noun.definite, "{head}", head);
+      named_.push_back({&object, definite, replace_all(full, "{colour}", object.colour)});
     }
   }
 
