@@ -123,8 +123,9 @@ void add_annotate(CLI::App& app) {
 std::vector<std::string> splits_of(const std::filesystem::path& dir, const std::string& split) {
   if (!split.empty()) return {split};
   const std::filesystem::path meta = dir / "meta.json";
+  const Json json = load_json(meta);
   std::vector<std::string> splits;
-  for (const auto& item : json_object(load_json(meta), "splits", meta.string()).items()) splits.push_back(item.key());
+  for (const auto& item : json_object(json, "splits", meta.string()).items()) splits.push_back(item.key());
   if (splits.empty()) throw DataError(str(meta.string(), ": field \"splits\": no split is prepared"));
   return splits;
 }
@@ -133,12 +134,14 @@ void add_stats(CLI::App& app) {
   auto& command = *app.add_subcommand("stats", "Coverage by stage, skill and rule");
   struct State {
     std::filesystem::path dir;
-    std::string split;
+    std::string split, tokenizer;
     bool json = false;
   };
   auto state = std::make_shared<State>();
   command.add_option("dataset", state->dir, "folder that prepare wrote")->required();
   command.add_option("--split", state->split, "one split (default: all together)");
+  command.add_option("--tokenizer", state->tokenizer,
+                     "count this tokenizer's tokens (a model folder or tokenizer.json) instead of words");
   command.add_flag("--json", state->json, "as JSON");
   command.callback([state] {
     skills::Dataset all;
@@ -148,7 +151,11 @@ void add_stats(CLI::App& app) {
       all.samples.insert(all.samples.end(), std::make_move_iterator(part.samples.begin()),
                          std::make_move_iterator(part.samples.end()));
     }
-    const skills::Stats stats = skills::collect_stats(all.samples, all.taxonomy, skills::word_units());
+    const skills::Units units =
+        state->tokenizer.empty()
+            ? skills::word_units()
+            : skills::token_units(std::make_shared<text::Tokenizer>(text::Tokenizer::load(state->tokenizer)));
+    const skills::Stats stats = skills::collect_stats(all.samples, all.taxonomy, units);
     std::cout << (state->json ? skills::stats_to_json(stats).dump(2) + "\n" : skills::stats_to_table(stats));
   });
 }

@@ -76,14 +76,16 @@ void Annotator::lexicons(const std::string& text, Span part, int64_t stage, bool
 
 int64_t Annotator::reasoning_start(const std::string& text, int64_t begin, int64_t end) const {
   const Span whole{begin, end};
-  bool first = true;
+  bool first_sentence = true;
   for (Span sentence : sentences(whole.of(text))) {
     sentence = {begin + sentence.begin, begin + sentence.end};
-    for (const Span& clause : clauses(text, sentence, breaks_)) {
-      // A region's text opens with what the object is, even where a cue is near.
-      if (!first && find_any(causal_, words(clause.of(text))) >= 0) return clause.begin;
-      first = false;
+    if (!first_sentence && find_any(causal_, words(sentence.of(text))) >= 0) return sentence.begin;
+    // The first sentence opens with what the object is, even where a cue is near.
+    const std::vector<Span> parts = clauses(text, sentence, breaks_);
+    for (size_t i = 1; first_sentence && i < parts.size(); ++i) {
+      if (find_any(causal_, words(parts[i].of(text))) >= 0) return parts[i].begin;
     }
+    first_sentence = false;
   }
   return end;
 }

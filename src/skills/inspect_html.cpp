@@ -16,7 +16,7 @@ h1 { font-size: 1.2rem; margin: 0 0 .2rem; } .meta { color: #60646c; margin: 0 0
 figure { position: relative; margin: 0 0 1rem; } figure img, figure svg { width: 100%; display: block; }
 figure svg { position: absolute; inset: 0; height: 100%; }
 .question { border-left: 3px solid #b0b4ba; padding-left: .8rem; color: #60646c; }
-.answer { white-space: pre-wrap; } .answer span { padding: 2px 0 3px; border-radius: 2px; }
+.answer { white-space: pre-wrap; line-height: 2.2; margin-bottom: 1.5rem; } .answer span { padding: 2px 0 3px; border-radius: 2px; }
 .answer span.dim { opacity: .25; }
 .legend span { margin-right: 1rem; white-space: nowrap; } .legend i { display: inline-block; width: 1rem; height: .7rem; margin-right: .35rem; }
 table { border-collapse: collapse; font-size: .85rem; width: 100%; line-height: 1.4; }

@@ -96,6 +96,16 @@ Units word_units() {
           }};
 }
 
+Units token_units(std::shared_ptr<const text::Tokenizer> tokenizer) {
+  return {"tokens", [tokenizer](const std::string& text) {
+            std::vector<Span> spans;
+            for (const text::TokenSpan& token : tokenizer->encode_spans(text)) {
+              spans.push_back({token.begin, token.end});
+            }
+            return spans;
+          }};
+}
+
 Stats collect_stats(const std::vector<Sample>& samples, const Taxonomy& taxonomy, const Units& units) {
   std::vector<std::string> stages, skills;
   std::vector<std::string> rules = Annotator(taxonomy).rule_ids();

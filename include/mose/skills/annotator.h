@@ -55,8 +55,9 @@ class Annotator {
   void label_unstructured(const std::string& text, int64_t begin, int64_t end,
                           std::vector<Label>& labels) const;
 
-  // Region text up to the first clause with a causal cue describes, the rest reasons. Returns the
-  // byte in [begin, end] where reasoning begins; `end` when there is no such clause after the first.
+  // Region text up to the first causal cue describes, the rest reasons. The cut is where the cue's
+  // sentence begins, or in the first sentence its clause (never the opening one). Returns a byte in
+  // (begin, end]; `end` when there is no cue.
   int64_t reasoning_start(const std::string& text, int64_t begin, int64_t end) const;
   // Labels region text; returns reasoning_start().
   int64_t label_region(const std::string& text, int64_t begin, int64_t end,

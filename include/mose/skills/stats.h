@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "mose/skills/dataset.h"
 #include "mose/skills/phrases.h"
+#include "mose/text/tokenizer.h"
 
 namespace mose::skills {
 
@@ -19,6 +21,7 @@ struct Units {
   std::function<std::vector<Span>(const std::string&)> of;
 };
 Units word_units();
+Units token_units(std::shared_ptr<const text::Tokenizer> tokenizer);
 
 struct Coverage {
   std::string name;     // of the stage, skill or rule

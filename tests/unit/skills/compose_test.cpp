@@ -94,6 +94,17 @@ TEST(MakeSamples, ARegionIsSplitAtItsFirstCause) {
               ElementsAre("describe: Three orange cones on the right. ", "reason: They may force us to merge."));
 }
 
+TEST(MakeSamples, ACauseInTheFirstSentenceCutsAtItsClause) {
+  coda::Annotation a = test::annotation();
+  a.regions[0].text = "A truck stands ahead, which may block the road.";
+  const auto all = test::samples(a);
+  EXPECT_EQ(test::sample(all, "val_0001/single_region/2").answer,
+            "Description:\nA truck stands ahead,\nReasoning:\nwhich may block the road.");
+  a.regions[0].text = "A truck stands ahead. This matters little, because it is far off.";
+  EXPECT_EQ(test::sample(test::samples(a), "val_0001/single_region/2").answer,
+            "Description:\nA truck stands ahead.\nReasoning:\nThis matters little, because it is far off.");
+}
+
 TEST(MakeSamples, ARegionWithoutACauseOnlyDescribes) {
   coda::Annotation a = test::annotation();
   a.regions[0].text = "This truck may block the road.";  // the cue is in the opening clause

@@ -51,6 +51,16 @@ TEST(Stats, CountWordsUnderLabelsOnce) {
   EXPECT_NEAR(place.confidence, 0.6, 1e-12);
 }
 
+TEST(Stats, CountTheTokensOfATokenizer) {
+  // 256 entries are the bytes alone, so a token is a byte.
+  const auto bytes = std::make_shared<text::Tokenizer>(text::train_byte_bpe({"one two"}, 256, {}));
+  const Sample sample = ten_words();
+  const Stats stats = collect_stats({sample}, test::taxonomy(), token_units(bytes));
+  EXPECT_EQ(stats.unit, "tokens");
+  EXPECT_EQ(stats.units, static_cast<int64_t>(sample.answer.size()));
+  EXPECT_EQ(row(stats.stages, "describe").units, static_cast<int64_t>(sample.answer.find(" five")));
+}
+
 TEST(Stats, ListEveryRuleAndThoseOfOtherAnnotators) {
   const Stats stats = collect_stats({ten_words()}, test::taxonomy(), word_units());
   EXPECT_EQ(stats.rules.size(), test::annotator().rule_ids().size() + 1);
