@@ -9,6 +9,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/log.h"
+#include "mose/core/memory.h"
 #include "mose/core/program.h"
 #include "mose/data/encode.h"
 #include "mose/infer/answer_view.h"
@@ -127,6 +128,7 @@ void add_sampling_options(CLI::App& app, Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_freed_memory();
   Arguments a;
   return run_program(
       argc, argv,

@@ -6,10 +6,12 @@
 
 #include "mose/core/config.h"
 #include "mose/core/error.h"
+#include "mose/core/memory.h"
 #include "mose/core/program.h"
 #include "mose/train/trainer.h"
 
 int main(int argc, char** argv) {
+  mose::keep_freed_memory();
   mose::ConfigOptions config;
   std::string run, resume = "never";
   bool reference = false;

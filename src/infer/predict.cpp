@@ -78,9 +78,9 @@ std::string without_headers(const std::string& answer, const skills::Taxonomy& t
 
 }  // namespace
 
-SlicedAnswer slice_answer(const std::string& answer, const skills::Taxonomy& taxonomy) {
+TaskAnswers task_answers(const std::string& answer, const skills::Taxonomy& taxonomy) {
   const auto parts = skills::split_answer(answer, taxonomy);
-  SlicedAnswer sliced;
+  TaskAnswers sliced;
   for (size_t i = 0; i < parts.size(); ++i) {
     const std::string text = trim(replace_all(parts[i], "\n", " "));
     auto& into = taxonomy.stages()[i].name == "plan" ? sliced.driving_suggestion : sliced.general_perception;
@@ -118,7 +118,7 @@ PredictReport predict(models::Bundle& bundle, const PredictOptions& options) {
       report.tokens += static_cast<int64_t>(answer.tokens.size());
       if (!answer.finished) ++report.unfinished;
       if (items[i].region.empty()) {
-        const auto sliced = slice_answer(text, bundle.taxonomy);
+        const auto sliced = task_answers(text, bundle.taxonomy);
         general[{items[i].scene, ""}] = {sliced.general_perception, ""};
         suggestion[{items[i].scene, ""}] = {sliced.driving_suggestion, ""};
         ++report.images;

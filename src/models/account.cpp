@@ -24,8 +24,8 @@ int64_t tower_parameters(const vision::Config& c) {
 
 int64_t router_parameters(const moe::Config& moe, int64_t width, int64_t skills, int64_t stages) {
   if (moe.router == "hierarchical_skill") {
-    // A stage row and a skill row each, and one gate and the logits of the experts that are free of skills.
-    return (skills + stages) * width + (moe.shared_experts > 0 ? (moe.shared_experts + 1) * width : 0);
+    // A row for each stage, each skill and each expert that is free of skills.
+    return (skills + stages + moe.shared_experts) * width;
   }
   return moe.experts * width;
 }

@@ -96,15 +96,15 @@ Bundle load_bundle(const fs::path& dir) {
   json.erase("model_type");
   const std::string dtype = json.value("torch_dtype", "float32");
   json.erase("torch_dtype");
-  Config config;
+  Bundle bundle{nullptr, text::Tokenizer::load(dir), vision::load_preprocess(dir),
+                skills::Taxonomy::load(dir / "skills.json")};
   try {
+    Config config;
     from_json_config(config, json, config_file.string());
+    bundle.model = make_model(config, 0, &bundle.taxonomy);
   } catch (const UsageError& e) {
     throw DataError(e.what());  // a model directory is data, not the user's command line
   }
-  Bundle bundle{nullptr, text::Tokenizer::load(dir), vision::load_preprocess(dir),
-                skills::Taxonomy::load(dir / "skills.json")};
-  bundle.model = make_model(config, 0, &bundle.taxonomy);
   if (dtype == "bfloat16") bundle.model->to(torch::kBFloat16);
   try {
     load_weights(*bundle.model, io::StateDict::open(dir));

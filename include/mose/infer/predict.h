@@ -30,9 +30,9 @@ struct PredictReport {
 PredictReport predict(models::Bundle& bundle, const PredictOptions& options);
 
 // The parts of a single-turn answer that a task scores, headers taken off.
-struct SlicedAnswer {
+struct TaskAnswers {
   std::string general_perception, driving_suggestion;
 };
-SlicedAnswer slice_answer(const std::string& answer, const skills::Taxonomy& taxonomy);
+TaskAnswers task_answers(const std::string& answer, const skills::Taxonomy& taxonomy);
 
 }  // namespace mose::infer

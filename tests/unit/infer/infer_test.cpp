@@ -66,11 +66,11 @@ TEST(Generate, SamplingFollowsTheDistributionAndTheSeed) {
   const auto [values, ids] = model->logits(hidden[2]).topk(3);
   const auto expected = torch::softmax(values / 0.05, 0);
   std::map<int64_t, int> counts;
-  const int draws = 600;
+  const int draws = 200;
   const auto many = generate(*model, std::vector<Prompt>(draws, prompt), options);
   for (const auto& one : many) ++counts[one.tokens.at(0)];
   for (int64_t k = 0; k < 3; ++k) {
-    EXPECT_NEAR(counts[ids[k].item<int64_t>()] / double(draws), expected[k].item<double>(), 0.07);
+    EXPECT_NEAR(counts[ids[k].item<int64_t>()] / double(draws), expected[k].item<double>(), 0.12);
   }
   EXPECT_EQ(generate(*model, {prompt}, options)[0].tokens, many[0].tokens);
 }
@@ -91,11 +91,11 @@ TEST(Generate, RecordsTheRoutingOfEachToken) {
   EXPECT_NE(view.find("sparse layer 1:"), std::string::npos);
 }
 
-TEST(SliceAnswer, DescriptionAndReasoningMakeThePerceptionAnswer) {
-  const auto sliced = slice_answer("Description:\nA dog.\nReasoning:\nIt may cross.\nPlan:\nSlow down.", tests::taxonomy());
+TEST(TaskAnswers, DescriptionAndReasoningMakeThePerceptionAnswer) {
+  const auto sliced = task_answers("Description:\nA dog.\nReasoning:\nIt may cross.\nPlan:\nSlow down.", tests::taxonomy());
   EXPECT_EQ(sliced.general_perception, "A dog. It may cross.");
   EXPECT_EQ(sliced.driving_suggestion, "Slow down.");
-  EXPECT_EQ(slice_answer("A dog.", tests::taxonomy()).driving_suggestion, "");
+  EXPECT_EQ(task_answers("A dog.", tests::taxonomy()).driving_suggestion, "");
 }
 
 }  // namespace

@@ -154,7 +154,7 @@ TEST_F(BundleTest, NamesWhatIsWrong) {
   };
   const std::string config = read_file(dir_ / "config.json");
   auto json = parse_json(config, "config.json");
-  json["language"]["hidden_size"] = 36;
+  json["language"]["hidden_size"] = 32;
   save_json(dir_ / "config.json", json);
   EXPECT_NE(message().find("expected shape"), std::string::npos) << message();
   json["language"]["hiden_size"] = 24;

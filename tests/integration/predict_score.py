@@ -1,0 +1,110 @@
+"""From a trained model to answer files and scores, through the programs, on a tiny procedural set."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from safetensors.numpy import load_file
+
+BIN = pathlib.Path(os.environ["MOSE_BIN"])
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def check(condition, message):
+    if not condition:
+        sys.exit(f"FAILED: {message}")
+
+
+def run(program, *args):
+    done = subprocess.run([BIN / program, "--quiet", *map(str, args)], capture_output=True, text=True, timeout=500)
+    check(done.returncode == 0, f"{program} {' '.join(map(str, args))}: exit code {done.returncode}: {done.stderr}")
+    return done.stdout
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def check_logits(model, out):
+    """A dense model's logits equal those of transformers' Llama with the same weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = json.loads((model / "config.json").read_text())["language"]
+    reference = LlamaForCausalLM(LlamaConfig(
+        vocab_size=config["vocab_size"], hidden_size=config["hidden_size"], intermediate_size=config["intermediate_size"],
+        num_hidden_layers=config["layers"], num_attention_heads=config["heads"], num_key_value_heads=config["kv_heads"],
+        rms_norm_eps=config["rms_norm_eps"], rope_theta=config["rope_theta"], tie_word_embeddings=config["tie_embeddings"]))
+    weights = {name.replace("model.language_model.", "model."): torch.tensor(value)
+               for name, value in load_file(model / "model.safetensors").items() if ".language_model." in name}
+    missing, unexpected = reference.load_state_dict(weights, strict=False)
+    check(not unexpected and set(missing) <= {"lm_head.weight"}, f"weights: missing {missing}, unexpected {unexpected}")
+    reference.tie_weights()
+    ours = load_file(out)
+    with torch.no_grad():
+        theirs = reference.eval()(torch.tensor(ours["input_ids"])[None]).logits[0].numpy()
+    error = np.abs(ours["logits"] - theirs).max() / np.abs(theirs).max()
+    check(error < 1e-4, f"logits differ from transformers' Llama by {error:.2e}")
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="mose_predict_") as folder:
+        folder = pathlib.Path(folder)
+        data, trained = folder / "coda", folder / "run"
+        run("mose-data", "scenes", "--out", data, "--train", 6, "--val", 2, "--test", 3, "--seed", 5)
+        smoke = ["--config", ROOT / "configs/recipes/smoke.json", "--set", f"data.root={data}"]
+        run("mose-train", *smoke, "--run", trained)
+
+        answers = folder / "answers"
+        run("mose-infer", "predict", "--model", trained / "model", "--coda", data, "--split", "Test", "--out", answers,
+            "--max-new-tokens", 24)
+        blind = folder / "blind"
+        run("mose-infer", "predict", "--model", trained / "model", "--coda", data, "--split", "Test", "--out", blind,
+            "--max-new-tokens", 24, "--blind", "--batch", 3)
+        for task in ("general_perception", "region_perception", "driving_suggestion"):
+            asked = rows(data / "CODA-LM/Test/vqa_anno" / f"{task}.jsonl")
+            given = rows(answers / f"{task}_answer.jsonl")
+            check([(r["question_id"], r["image"]) for r in given] == [(r["question_id"], r["image"]) for r in asked],
+                  f"{task}: the answers' rows are not those of the questions")
+        check(all(r["label_name"] for r in rows(answers / "region_perception_answer.jsonl")), "region rows lack label_name")
+
+        run("mose-eval", "score", "--coda", data, "--split", "Test", "--answers", answers, "--blind-answers", blind,
+            "--judge", "facts,text", "--out", folder / "scores")
+        scores = json.loads((folder / "scores/scores.json").read_text())
+        check(scores["comparable"] is False, "offline scores must not be called comparable")
+        for stage in ("describe", "reason", "plan"):
+            check(0 <= scores["facts"][stage]["f1"] <= 1 and 0 <= scores["blind_facts"][stage]["f1"] <= 1, f"facts.{stage}")
+
+        image = data / rows(data / "CODA-LM/Test/vqa_anno/general_perception.jsonl")[0]["image"]
+        shown = run("mose-infer", "generate", "--model", trained / "model", "--image", image, "--routing",
+                    "--max-new-tokens", 12, "--color", "always")
+        check("\x1b[38;5;" in shown and "sparse layer 0" in shown, f"--routing printed: {shown}")
+
+        # The dense part of the recipe alone, against transformers.
+        dense = folder / "dense"
+        stages = json.dumps([{"name": "dense", "kind": "dense", "steps": 5, "lr": 0.01}])
+        run("mose-train", *smoke, "--set", f"stages={stages}", "--run", dense)
+        run("mose-infer", "logits", "--model", dense / "model", "--prompt", "A red car in the ego lane. Slow down!", "--out",
+            folder / "logits.safetensors")
+        check_logits(dense / "model", folder / "logits.safetensors")
+
+        # Upcycling through the program keeps the hash of a directory stable and the logits equal.
+        run("mose-model", "init", "--from", dense / "model", "--upcycle", "sparse", "--set", "moe.experts=4", "--out",
+            folder / "sparse")
+        run("mose-infer", "logits", "--model", folder / "sparse", "--prompt", "A red car in the ego lane. Slow down!",
+            "--out", folder / "sparse.safetensors")
+        a, b = load_file(folder / "logits.safetensors")["logits"], load_file(folder / "sparse.safetensors")["logits"]
+        check(np.abs(a - b).max() < 1e-4 * np.abs(a).max(), "the upcycled model's logits differ from the dense model's")
+        hashes = {run("mose-model", "hash", folder / "sparse") for _ in range(2)}
+        check(len(hashes) == 1, "mose-model hash is not stable")
+        info = json.loads(run("mose-model", "info", folder / "sparse", "--json"))
+        check(info["total_parameters"] > info["activated_parameters"] > 0, "mose-model info")
+    print("predict_score: passed")
+
+
+if __name__ == "__main__":
+    main()
