@@ -11,22 +11,23 @@ namespace mose {
 
 using Clock = std::chrono::steady_clock;
 
-Progress::Progress(std::string what, int64_t total, std::string unit)
+Progress::Progress(std::string what, int64_t total, std::string unit, int64_t done)
     : what_(std::move(what)),
       unit_(std::move(unit)),
       total_(total),
+      done_(done),
+      first_(done),
       terminal_(isatty(STDERR_FILENO) == 1),
       start_(Clock::now()),
       shown_(start_) {}
 
 Progress::~Progress() {
-  if (done_ > 0) show(true);
+  if (done_ > first_) show(true);
 }
 
 void Progress::advance(int64_t count, const std::string& note) { set(done_ + count, note); }
 
 void Progress::set(int64_t done, const std::string& note) {
-  if (first_ < 0) first_ = done > done_ + 1 ? done - 1 : done_;  // a resumed job starts in the middle
   done_ = done;
   if (!note.empty()) note_ = note;
   const double since = std::chrono::duration<double>(Clock::now() - shown_).count();
@@ -37,7 +38,7 @@ void Progress::show(bool last) {
   if (log::quiet() || finished_) return;
   shown_ = Clock::now();
   const double seconds = std::chrono::duration<double>(shown_ - start_).count();
-  const double rate = static_cast<double>(done_ - std::max<int64_t>(first_, 0)) / std::max(seconds, 1e-9);
+  const double rate = static_cast<double>(done_ - first_) / std::max(seconds, 1e-9);
   std::string line = str(what_, " ", done_);
   if (total_ > 0) line += str("/", total_, " ", unit_, " (", done_ * 100 / total_, " %)");
   else line += " " + unit_;

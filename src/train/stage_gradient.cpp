@@ -105,7 +105,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
     save_checkpoint(session.run, session.bundle, optimizer.state(), state, session.recipe.keep_checkpoints);
   };
   const bool every_step_checked = session.device.is_cpu();  // elsewhere it would make the device wait
-  Progress progress(stage.name, stage.steps, "steps");
+  Progress progress(stage.name, stage.steps, "steps", state.stage_step);
   double tokens = 0, supervised = 0;
   auto since = std::chrono::steady_clock::now();
   while (state.stage_step < stage.steps) {

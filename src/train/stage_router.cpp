@@ -56,7 +56,7 @@ void run_cached_router_stage(Session& session, const StageConfig& stage) {
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>(i);
   const auto batch_rows = static_cast<size_t>(std::min<int64_t>(stage.cache_batch, cache.rows()));
   size_t at = order.size();
-  Progress progress(stage.name, stage.steps, "steps");
+  Progress progress(stage.name, stage.steps, "steps", state.stage_step);
   while (state.stage_step < stage.steps) {
     if (stop_signal() != 0) {
       log::warn("stage ", stage.name, " is cached and short: a resumed run begins it anew");

@@ -10,8 +10,8 @@ namespace mose {
 
 class Progress {
  public:
-  // `total` 0 means unknown. `unit` names what is counted ("images", "steps").
-  Progress(std::string what, int64_t total, std::string unit);
+  // `total` 0 means unknown. `unit` names what is counted ("images", "steps"). A resumed job starts at `done`.
+  Progress(std::string what, int64_t total, std::string unit, int64_t done = 0);
   ~Progress();  // ends the line
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -23,7 +23,7 @@ class Progress {
   void show(bool last);
 
   std::string what_, unit_, note_;
-  int64_t total_, done_ = 0, first_ = -1;
+  int64_t total_, done_, first_;
   bool terminal_, finished_ = false;
   std::chrono::steady_clock::time_point start_, shown_;
 };
