@@ -22,7 +22,8 @@ bool touches_word(std::string_view text, size_t begin, size_t end) {
 
 }  // namespace
 
-void AddedTokenFinder::add(const AddedToken& token, const std::string& spelling) {
+void AddedTokenFinder::add(const AddedToken& token) {
+  const std::string& spelling = token.spelling;
   if (spelling.empty()) return;
   int32_t node = 0;
   for (const char c : spelling) {

@@ -17,6 +17,7 @@ struct AddedToken {
   bool normalized = false;   // looked for in the normalized text rather than in the original
   bool single_word = false;  // only where no word character touches it
   bool lstrip = false, rstrip = false;  // also swallows white space on that side
+  std::string spelling;  // what it is looked for and decoded as: its content, normalized if it is
 };
 
 // A part of a text: a token, or text for BPE (id -1).
@@ -28,8 +29,7 @@ struct TextPart {
 // Finds tokens from left to right, the longest at each place.
 class AddedTokenFinder {
  public:
-  // `spelling` is how the token is looked for (its content, normalized when the token is).
-  void add(const AddedToken& token, const std::string& spelling);
+  void add(const AddedToken& token);
   bool empty() const { return tokens_.empty(); }
   std::vector<TextPart> split(std::string_view text) const;
 

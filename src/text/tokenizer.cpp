@@ -4,6 +4,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "text/formats.h"
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
 
@@ -15,8 +16,8 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
-  const auto where = std::filesystem::is_directory(path) ? path / "tokenizer.json" : path;
-  return Tokenizer(std::make_unique<Impl>(read_tokenizer_file(path), where.string()));
+  FoundTokenizer found = find_tokenizer(path);
+  return Tokenizer(std::make_unique<Impl>(std::move(found.file), found.path.string()));
 }
 
 void Tokenizer::save(const std::filesystem::path& dir) const {
@@ -128,7 +129,9 @@ int64_t Tokenizer::token_to_id(std::string_view token) const {
 }
 
 std::string Tokenizer::id_to_token(int64_t id) const {
-  const std::string* token = impl_->spelling(id);
+  const auto it = impl_->added_by_id.find(id);
+  if (it != impl_->added_by_id.end()) return impl_->added[it->second].content;
+  const std::string* token = impl_->bpe->token(id);
   return token == nullptr ? std::string() : *token;
 }
 

@@ -94,15 +94,15 @@ void Tokenizer::Impl::read_added(const Json& document) {
     }
     added.push_back(std::move(token));
   }
-  for (const AddedToken& token : added) {
-    if (!token.normalized) {
-      in_original.add(token, token.content);
-      continue;
+  for (AddedToken& token : added) {
+    token.spelling = token.content;
+    if (token.normalized) {
+      TrackedText text;
+      text.bytes = token.content;
+      for (const Normalizer& normalizer : normalizers) normalizer(text);
+      token.spelling = text.bytes;
     }
-    TrackedText spelling;
-    spelling.bytes = token.content;
-    for (const Normalizer& normalizer : normalizers) normalizer(spelling);
-    in_normalized.add(token, spelling.bytes);
+    (token.normalized ? in_normalized : in_original).add(token);
   }
 }
 
@@ -156,7 +156,7 @@ void Tokenizer::Impl::read_post_processor(const Json& json, const std::string& a
 
 const std::string* Tokenizer::Impl::spelling(int64_t id) const {
   const auto it = added_by_id.find(id);
-  return it != added_by_id.end() ? &added[it->second].content : bpe->token(id);
+  return it != added_by_id.end() ? &added[it->second].spelling : bpe->token(id);
 }
 
 bool Tokenizer::Impl::special(int64_t id) const {

@@ -37,7 +37,7 @@ struct Tokenizer::Impl {
   template <class Token>
   void tokenize(std::string_view text, bool tracked, const Token& token) const;
 
-  const std::string* spelling(int64_t id) const;  // null when the id has no token
+  const std::string* spelling(int64_t id) const;  // as decoded; null when the id has no token
   bool special(int64_t id) const;
   bool byte_level_decoder() const {
     return decoder.size() == 1 && decoder[0].kind == DecodeStep::Kind::kByteLevel;

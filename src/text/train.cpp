@@ -56,7 +56,11 @@ Trainer::Trainer(const std::vector<std::string>& texts,
                  const std::vector<std::string>& special_tokens) {
   const Pattern pattern(kGpt2Pattern, "train_byte_bpe");
   AddedTokenFinder special;
-  for (const std::string& token : special_tokens) special.add({0, token}, token);
+  for (const std::string& token : special_tokens) {
+    AddedToken added;
+    added.content = added.spelling = token;
+    special.add(added);
+  }
   // Byte ids in the order of their characters, which is GPT-2's order.
   std::vector<std::pair<char32_t, int>> order;
   for (int b = 0; b < 256; ++b) order.emplace_back(byte_to_char(static_cast<unsigned char>(b)), b);

@@ -18,7 +18,9 @@ struct TokenSpan {
 
 class Tokenizer {
  public:
-  // Reads DIR/tokenizer.json (or the file itself) and, when there, DIR/tokenizer_config.json.
+  // Reads DIR/tokenizer.json (or the file itself) and, when there, DIR/tokenizer_config.json. Without
+  // it: vocab.json + merges.txt (GPT-2, CodeGen/Phi, Qwen 2), a SentencePiece BPE tokenizer.model
+  // (Llama 2), or a .tiktoken file (Qwen by name; Llama 3's tokenizer.model is one too).
   // Truncation and padding settings in the file are kept but not applied: they are the caller's.
   // DataError names the file and key of what is malformed or not supported.
   static Tokenizer load(const std::filesystem::path& path);
