@@ -56,8 +56,8 @@ void draw_weather(Canvas& canvas, const Scene& scene, RandomStream& random) {
     const Pixel sun{random.uniform(230, 410) * unit,
                     canvas.camera.horizon - random.uniform(34, 62) * unit};
     const Rgb tint = scene.time == "dusk" ? Rgb{255, 190, 110} : Rgb{255, 244, 214};
-    canvas.glow(sun, 260 * unit, tint, 0.55);
-    canvas.glow(sun, 95 * unit, tint, 0.8);
+    canvas.glow(sun, 260 * unit, tint, 0.45);
+    canvas.glow(sun, 80 * unit, tint, 0.55);
     canvas.glow(sun, 30 * unit, {255, 255, 255}, 1.2);
   }
   canvas.finish();
