@@ -1,0 +1,73 @@
+"""mose-model's answers to bad input."""
+
+import json
+
+import tiny_model
+from harness import Case
+from tiny_model import SETS
+
+NEW = ["init", "--tokenizer", "{dir}/tokenizer", *SETS, "--out", "{dir}/out"]
+SPARSE = ["init", "--from", "{dir}/model", "--upcycle", "sparse", "--out", "{dir}/out"]
+OUT = ["out/config.json", "out/model.safetensors"]
+TOKENIZER = tiny_model.make_tokenizer
+
+
+def new(*sets):
+    return [*NEW, *(arg for item in sets for arg in ("--set", item))]
+
+
+def sparse(*sets):
+    return [*SPARSE, *(arg for item in sets for arg in ("--set", item))]
+
+
+def truncated_config(folder):
+    TOKENIZER(folder)
+    (folder / "config.json").write_text('{"model": {"vision": {"laye')
+
+
+def renamed_key(content):
+    value = json.loads(content)
+    value["vison"] = value.pop("vision")
+    return json.dumps(value).encode()
+
+
+CASES = [
+    Case("makes a model", new(), 0, arrange=TOKENIZER, prints=["whole model"]),
+    Case("describes a good model", ["info", "{dir}/model"], 0, arrange=tiny_model.make, prints=["whole model"]),
+    Case("info of nothing", ["info"], 2, ["model directory", "--config"]),
+    Case("info of no model", ["info", "{dir}/none"], 3, ["{dir}/none/config.json", "no such file"]),
+    Case("truncated config.json", ["info", "{dir}/model"], 3, ["{dir}/model/config.json", "not valid JSON"],
+         tiny_model.spoilt("config.json", tiny_model.first_half)),
+    Case("unknown key in config.json", [*SPARSE], 3, ["{dir}/model/config.json", '"vison"', '"vision"'],
+         tiny_model.spoilt("config.json", renamed_key), OUT),
+    Case("unknown key in --set", new("model.vison.layers=1"), 2,
+         ["--set", '"model.vison"', 'did you mean "model.vision"?'], TOKENIZER, OUT),
+    Case("value out of range", new("model.vision.layers=-1"), 2, ["model.vision.layers = -1", "0 to 1000"],
+         TOKENIZER, OUT),
+    Case("value of a wrong type", new("model.vision.layers=x"), 2, ["model.vision.layers", "an integer", '"x"'],
+         TOKENIZER, OUT),
+    Case("sizes that do not fit", new("model.language.kv_heads=3"), 2, ["language.kv_heads = 3", "heads = 4"],
+         TOKENIZER, OUT),
+    Case("image that patches do not tile", new("model.vision.image_width=60"), 2, ["32 x 60", "patch_size = 16"],
+         TOKENIZER, OUT),
+    Case("no --out", NEW[:-2], 2, ["--out is missing"], TOKENIZER),
+    Case("neither --tokenizer nor --from", ["init", "--out", "{dir}/out"], 2, ["--tokenizer", "--from"], untouched=OUT),
+    Case("no tokenizer", new(), 3, ["{dir}/tokenizer", "no such file"], untouched=OUT),
+    Case("tokenizer without an image token", new(), 3, ["{dir}/tokenizer", '"<image>"'],
+         lambda folder: TOKENIZER(folder, ["<|im_start|>", "<|im_end|>"]), OUT),
+    Case("missing --config", [*NEW, "--config", "{dir}/none.json"], 3, ["{dir}/none.json"], TOKENIZER, OUT),
+    Case("truncated --config", [*NEW, "--config", "{dir}/config.json"], 3, ["{dir}/config.json", "not valid JSON"],
+         truncated_config, OUT),
+    Case("missing taxonomy", [*NEW, "--taxonomy", "{dir}/none.json"], 3, ["{dir}/none.json"], TOKENIZER, OUT),
+    Case("--from without --upcycle", ["init", "--from", "{dir}/model", "--out", "{dir}/out"], 2, ["--upcycle"],
+         tiny_model.make, OUT),
+    Case("unknown router", sparse("moe.router=skil"), 2, ["moe.router", '"skil"', 'did you mean "skill"?'],
+         tiny_model.make, OUT),
+    Case("more experts a token than experts", sparse("moe.experts=4", "moe.top_k=9"), 2, ["top_k = 9", "experts = 4"],
+         tiny_model.make, OUT),
+    Case("hash of a truncated file", ["hash", "{dir}/model"], 3, ["model.safetensors", "truncated"],
+         tiny_model.spoilt("model.safetensors", tiny_model.first_half)),
+    Case("hash of nothing", ["hash", "{dir}/none"], 3, ["{dir}/none", "no such file"]),
+    Case("full disk behind stdout", ["info", "{dir}/model"], 1, ["standard output"], tiny_model.make,
+         stdout_to="/dev/full"),
+]
