@@ -103,11 +103,7 @@ void init(const Arguments& a) {
 // Of a model directory, or of a config alone (nothing is built, so any size will do).
 void info(const Arguments& a) {
   if (!a.model.empty()) {
-    Json json = load_json(fs::path(a.model) / "config.json");
-    json.erase("model_type");
-    json.erase("torch_dtype");
-    models::Config config;
-    from_json_config(config, json, a.model + "/config.json");
+    const models::Config config = models::load_header(a.model).config;
     print_account(config, skills::Taxonomy::load(fs::path(a.model) / "skills.json"), a.json);
     return;
   }

@@ -63,7 +63,27 @@ void load_weights(VisionLanguageModel& model, const io::StateDict& file) {
   }
 }
 
-void save_bundle(const fs::path& dir, const Bundle& bundle) {
+namespace {
+
+// Only an empty folder or an earlier model is replaced: anything else may be somebody's work.
+void check_replaceable(const fs::path& dir) {
+  std::error_code code;
+  if (!fs::exists(dir, code)) return;
+  const bool replaceable = fs::is_directory(dir, code) &&
+                           (fs::is_empty(dir, code) || (fs::is_regular_file(dir / "config.json", code) &&
+                                                        fs::is_regular_file(dir / "skills.json", code)));
+  if (!replaceable) {
+    throw UsageError(str(dir.string(), ": expected a new or empty folder, or a model to replace; found something else, which stays"));
+  }
+}
+
+}  // namespace
+
+void save_bundle(const fs::path& folder, const Bundle& bundle) {
+  fs::path dir = fs::absolute(folder).lexically_normal();
+  if (!dir.has_filename()) dir = dir.parent_path();  // a trailing slash
+  check_replaceable(dir);
+  make_directories(dir.parent_path());
   fs::path beside = dir;
   beside += str(".tmp.", ::getpid());
   fs::remove_all(beside);
@@ -81,31 +101,42 @@ void save_bundle(const fs::path& dir, const Bundle& bundle) {
   fs::path old = dir;
   old += str(".old.", ::getpid());
   std::error_code code;
-  if (fs::exists(dir)) fs::rename(dir, old);
-  fs::rename(beside, dir, code);
+  if (fs::exists(dir)) fs::rename(dir, old, code);
+  if (!code) fs::rename(beside, dir, code);
   if (code) throw Error(str(dir.string(), ": cannot rename into place: ", code.message()));
-  fs::remove_all(old);
+  fs::remove_all(old, code);
 }
 
-Bundle load_bundle(const fs::path& dir) {
-  const fs::path config_file = dir / "config.json";
-  Json json = load_json(config_file);
-  if (!json.is_object() || json.value("model_type", "") != "mose") {
-    throw DataError(str(config_file.string(), ": \"model_type\": expected \"mose\""));
+ModelHeader load_header(const fs::path& dir) {
+  const std::string file = (dir / "config.json").string();
+  Json json = load_json(file);
+  if (json_string(json, "model_type", file) != "mose") throw DataError(file + ": \"model_type\": expected \"mose\"");
+  ModelHeader header;
+  const std::string dtype = json_string(json, "torch_dtype", file);
+  if (dtype != "float32" && dtype != "bfloat16") {
+    throw DataError(str(file, ": \"torch_dtype\": expected float32 or bfloat16, found \"", dtype, "\""));
   }
+  header.dtype = dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat32;
   json.erase("model_type");
-  const std::string dtype = json.value("torch_dtype", "float32");
   json.erase("torch_dtype");
-  Bundle bundle{nullptr, text::Tokenizer::load(dir), vision::load_preprocess(dir),
-                skills::Taxonomy::load(dir / "skills.json")};
   try {
-    Config config;
-    from_json_config(config, json, config_file.string());
-    bundle.model = make_model(config, 0, &bundle.taxonomy);
+    from_json_config(header.config, json, file);
   } catch (const UsageError& e) {
     throw DataError(e.what());  // a model directory is data, not the user's command line
   }
-  if (dtype == "bfloat16") bundle.model->to(torch::kBFloat16);
+  return header;
+}
+
+Bundle load_bundle(const fs::path& dir) {
+  const ModelHeader header = load_header(dir);
+  Bundle bundle{nullptr, text::Tokenizer::load(dir), vision::load_preprocess(dir),
+                skills::Taxonomy::load(dir / "skills.json")};
+  try {
+    bundle.model = make_model(header.config, 0, &bundle.taxonomy);
+  } catch (const UsageError& e) {
+    throw DataError(str((dir / "config.json").string(), ": ", e.what()));
+  }
+  bundle.model->to(header.dtype);
   try {
     load_weights(*bundle.model, io::StateDict::open(dir));
   } catch (const DataError& e) {

@@ -23,8 +23,15 @@ struct Bundle {
   skills::Taxonomy taxonomy;
 };
 
-// Writes the directory beside and renames it, replacing what was there.
+// Writes the directory beside and renames it, replacing an earlier model. UsageError when `dir` holds
+// anything else, which stays as it is.
 void save_bundle(const std::filesystem::path& dir, const Bundle& bundle);
+// config.json alone. DataError names the file and key of what is malformed.
+struct ModelHeader {
+  Config config;
+  torch::ScalarType dtype = torch::kFloat32;
+};
+ModelHeader load_header(const std::filesystem::path& dir);
 // DataError names the file and key of anything missing, malformed or of the wrong shape.
 Bundle load_bundle(const std::filesystem::path& dir);
 

@@ -142,6 +142,16 @@ TEST_F(BundleTest, RoundTripKeepsEveryWeightAndTheAssignment) {
   EXPECT_EQ(io::hash_tensors(weights_for_file(*load_bundle(dir_).model)), io::hash_tensors(a));
 }
 
+TEST_F(BundleTest, ReplacesNothingButAModel) {
+  std::filesystem::create_directories(dir_);
+  write_file(dir_ / "notes.txt", "mine");
+  EXPECT_THROW(save_bundle(dir_, sparse_bundle()), UsageError);
+  EXPECT_EQ(read_file(dir_ / "notes.txt"), "mine");
+  std::filesystem::remove_all(dir_);
+  save_bundle(dir_ / "", sparse_bundle());  // a trailing slash
+  EXPECT_NO_THROW(load_header(dir_));
+}
+
 TEST_F(BundleTest, NamesWhatIsWrong) {
   save_bundle(dir_, sparse_bundle());
   auto message = [&] {
