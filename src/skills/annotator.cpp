@@ -55,8 +55,8 @@ void Annotator::lexicons(const std::string& text, Span part, int64_t stage, bool
     sentence = {part.begin + sentence.begin, part.begin + sentence.end};
     const std::vector<Span> units = clauses(text, sentence, breaks_);
     std::vector<std::vector<Word>> unit_words;
-    for (const Span& unit : units) unit_words.push_back(words(unit.of(text)));
-    const std::vector<Word> sentence_words = words(sentence.of(text));
+    for (const Span& unit : units) unit_words.push_back(without(words(unit.of(text)), ignored_));
+    const std::vector<Word> sentence_words = without(words(sentence.of(text)), ignored_);
     for (const LexiconRule& rule : lexicons_) {
       const int64_t rule_stage = taxonomy_.skills()[static_cast<size_t>(rule.skill)].stage;
       if ((stage >= 0 && rule_stage != stage) || (rule.unless_class && has_class)) continue;

@@ -116,6 +116,15 @@ int64_t Phrase::find(const std::vector<Word>& text, size_t at) const {
   return -1;
 }
 
+std::vector<Word> without(std::vector<Word> text, const std::vector<Phrase>& phrases) {
+  for (const Phrase& phrase : phrases) {
+    for (int64_t at = phrase.find(text); at >= 0; at = phrase.find(text, static_cast<size_t>(at))) {
+      text.erase(text.begin() + at, text.begin() + at + static_cast<int64_t>(phrase.size()));
+    }
+  }
+  return text;
+}
+
 int64_t find_any(const std::vector<Phrase>& phrases, const std::vector<Word>& text) {
   int64_t first = -1;
   for (const Phrase& phrase : phrases) {

@@ -121,6 +121,12 @@ void Annotator::read_rules(const std::string& where) {
   }
   causal_ = read_phrases(json, "causal_cues", where);
   scene_ = read_phrases(json, "scene_cues", where);
+  ignored_ = read_phrases(json, "ignored_phrases", where);
+  for (const std::string& text : read_strings(json, "ignored_phrases", where)) {
+    if (text.find('~') != std::string::npos) {
+      throw DataError(str(where, ": field \"ignored_phrases\": \"", text, "\": no ~ is allowed here"));
+    }
+  }
   breaks_ = read_strings(json, "clause_breaks", where);
   stop_words_ = read_strings(json, "stop_words", where);
   match_threshold_ = read_share(json, "match_threshold", where);

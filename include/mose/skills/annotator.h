@@ -102,7 +102,7 @@ class Annotator {
   Taxonomy taxonomy_;
   std::vector<StructureRule> structure_;
   std::vector<LexiconRule> lexicons_;
-  std::vector<Phrase> causal_, scene_;
+  std::vector<Phrase> causal_, scene_, ignored_;
   std::vector<std::string> breaks_, stop_words_;
   std::map<std::string, int64_t> categories_, region_classes_;
   int64_t region_skill_ = -1;

@@ -35,11 +35,15 @@ class Phrase {
   explicit Phrase(const std::string& pattern);
   // The first match starting at word `at` or later: its first word's index, or -1.
   int64_t find(const std::vector<Word>& text, size_t at = 0) const;
+  size_t size() const { return parts_.size(); }  // words, where there is no "~"
 
  private:
   bool matches(const std::vector<Word>& text, size_t word, size_t part) const;
   std::vector<std::vector<std::string>> parts_;  // alternatives a word; empty for a gap
 };
+
+// `text` without the words of every match of phrases that have no "~".
+std::vector<Word> without(std::vector<Word> text, const std::vector<Phrase>& phrases);
 
 // The first word at which any phrase matches, or -1.
 int64_t find_any(const std::vector<Phrase>& phrases, const std::vector<Word>& text);

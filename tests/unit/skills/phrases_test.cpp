@@ -58,6 +58,14 @@ TEST(Phrase, RefusesPatternsThatMatchAnything) {
   for (const char* bad : {"", "~", "a ~", "a//b", "*"}) EXPECT_THROW(Phrase{bad}, DataError) << bad;
 }
 
+TEST(Without, LeavesOutEveryMatch) {
+  std::vector<std::string> left;
+  for (const Word& word : without(words("the ego car sees a car, the ego vehicle"), {Phrase("ego car/vehicle")})) {
+    left.push_back(word.text);
+  }
+  EXPECT_THAT(left, ElementsAre("the", "sees", "a", "car", "the"));
+}
+
 TEST(Similarity, IsTheDiceCoefficientOfTheWordsLeft) {
   EXPECT_DOUBLE_EQ(similarity("a white truck", "the white truck", {"a", "the"}), 1.0);
   EXPECT_DOUBLE_EQ(similarity("white truck", "red truck", {}), 0.5);

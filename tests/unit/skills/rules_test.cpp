@@ -25,7 +25,7 @@ struct LexiconCase {
 const std::vector<LexiconCase>& lexicon_cases() {
   static const std::vector<LexiconCase> cases = {
       {"lex.vehicle", "struct.scene", "Two vans are parked, the street is wide.",
-       {"describe/vehicle: Two vans are parked,"}, "A dog runs."},
+       {"describe/vehicle: Two vans are parked,"}, "The ego car is on a road."},
       {"lex.vulnerable_road_user", "struct.scene", "The road is straight and a cyclist rides along.",
        {"describe/vulnerable_road_user: and a cyclist rides along."}, "A truck is parked."},
       {"lex.traffic_sign", "struct.scene", "A round sign stands there.",
@@ -224,6 +224,7 @@ TEST(Rules, ErrorsNameFileAndKey) {
   EXPECT_THAT(error_of([](Json& j) { j["lexicon_rules"][0]["phrases"][0] = "~ car"; }), HasSubstr("both ends"));
   EXPECT_THAT(error_of([](Json& j) { j["structure_rules"][1]["id"] = "struct.other"; }), HasSubstr("unknown rule"));
   EXPECT_THAT(error_of([](Json& j) { j["structure_rules"].erase(1); }), AllOf(HasSubstr("struct.description"), HasSubstr("missing")));
+  EXPECT_THAT(error_of([](Json& j) { j["ignored_phrases"][0] = "ego ~ car"; }), HasSubstr("no ~ is allowed"));
   EXPECT_THAT(error_of([](Json& j) { j["categories"]["barriers"] = 3; }), HasSubstr("categories.barriers"));
 }
 
