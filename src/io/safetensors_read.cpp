@@ -79,7 +79,7 @@ std::map<std::string, std::set<std::string>> read_index(const fs::path& index) {
     if (!shard.is_string()) throw DataError(mose::str(where, ": expected a file name"));
     const std::string file = shard.get<std::string>();
     if (file.empty() || file == "." || file == ".." || file.find_first_of(std::string("/\\\0", 3)) != std::string::npos) {
-      throw DataError(mose::str(where, " = \"", file, "\": expected the plain name of a file in the same directory"));
+      throw DataError(mose::str(where, " = ", shard.dump(), ": expected the plain name of a file in the same directory"));
     }
     shards[file].insert(name);
   }

@@ -68,7 +68,8 @@ std::vector<std::string> old_shards(const fs::path& index) {
   std::error_code code;
   if (!fs::exists(index, code)) return out;
   try {
-    for (const auto& [name, shard] : json_object(load_json(index), "weight_map", index.string()).items()) {
+    const Json json = load_json(index);
+    for (const auto& [name, shard] : json_object(json, "weight_map", index.string()).items()) {
       const std::string file = shard.is_string() ? shard.get<std::string>() : "";
       // Only names that save_sharded gives.
       if (file.rfind("model-", 0) == 0 && file.find('/') == std::string::npos) out.push_back(file);

@@ -39,6 +39,7 @@ class HierarchicalSkillRouter : public Router {
   }
 
   Routing forward(const torch::Tensor& x_TD) override {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     Routing routing;
     routing.stage_logits_TG = linear_float32(x_TD, stage_->weight);
     routing.skill_logits_TS = skill_log_probabilities(x_TD, routing.stage_logits_TG->log_softmax(1));
@@ -96,7 +97,7 @@ class HierarchicalSkillRouter : public Router {
 
 std::shared_ptr<Router> make_hierarchical_router(const Config& config, int64_t width, const SkillMap& map) {
   const torch::Tensor& a = map.assignment_SE;
-  if (!a.defined() || a.dim() != 2 || a.size(1) != config.experts || !map.skill_stage_S.defined() ||
+  if (map.stages < 1 || !a.defined() || a.dim() != 2 || a.size(1) != config.experts || !map.skill_stage_S.defined() ||
       map.skill_stage_S.dim() != 1 || map.skill_stage_S.size(0) != a.size(0)) {
     throw UsageError(str("moe: hierarchical_skill needs a skill map with an assignment [skills, ", config.experts,
                          "] and one stage a skill; make it with make_skill_map from the same config"));

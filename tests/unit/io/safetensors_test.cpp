@@ -144,7 +144,7 @@ TEST_F(Safetensors, ShardsHoldWhatOneFileHolds) {
   const Json index = load_json(dir_ / "model.safetensors.index.json");
   EXPECT_EQ(index["weight_map"].size(), 7u);
   EXPECT_EQ(index["metadata"]["total_size"], 4 * (7 * 10 + 21));
-  EXPECT_EQ(index["weight_map"]["t0"], "model-00001-of-00004.safetensors");
+  EXPECT_EQ(index["weight_map"]["t0"], "model-00001-of-00005.safetensors");
   const StateDict read = StateDict::open(dir_);
   for (const auto& [name, tensor] : tensors) expect_same(read.get(name), tensor);
 }

@@ -1,0 +1,176 @@
+#include <gtest/gtest.h>
+
+#include "moe_test_util.h"
+#include "mose/core/error.h"
+#include "mose/moe/losses.h"
+
+namespace mose::moe {
+namespace {
+
+using testing::largest_difference;
+using testing::make_taxonomy;
+using torch::Tensor;
+
+constexpr int64_t kWidth = 16, kIntermediate = 24;
+
+Config config_of(const std::string& router, int64_t experts = 5, int64_t top_k = 2, int64_t shared = 0) {
+  Config config;
+  config.router = router;
+  config.experts = experts;
+  config.top_k = top_k;
+  config.shared_experts = shared;
+  return config;
+}
+
+SkillMap map_of(const Config& config) { return make_skill_map(config, make_taxonomy({0, 0, 1, 1, 2, 2, 2}, 3)); }
+
+Tensor swiglu(const Tensor& x, const Tensor& gate_up, const Tensor& down) {
+  const int64_t f = down.size(1);
+  const Tensor pre = at::linear(x, gate_up);
+  return at::linear(torch::silu(pre.narrow(1, 0, f)) * pre.narrow(1, f, f), down);
+}
+
+// Every expert runs on every token; unchosen ones are multiplied by 0.
+Tensor masked_dense(const MoeLayer& layer, const Routing& routing, const Tensor& x) {
+  const auto p = layer.named_parameters();
+  const Tensor gate_up = p["experts.gate_up_proj"], down = p["experts.down_proj"];
+  const Tensor weight_TE = torch::zeros({x.size(0), gate_up.size(0)}).scatter(1, routing.experts_TK, routing.weights_TK);
+  Tensor y = torch::zeros_like(x);
+  for (int64_t e = 0; e < gate_up.size(0); ++e) {
+    y = y + weight_TE.narrow(1, e, 1).to(x.scalar_type()) * swiglu(x, gate_up[e], down[e]);
+  }
+  return y;
+}
+
+class MoeLayerOfEveryRouter : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(MoeLayerOfEveryRouter, EqualsTheMaskedDenseFormForwardAndBackward) {
+  for (const int64_t shared : {0, 2}) {
+    torch::manual_seed(1);
+    const Config config = config_of(GetParam(), 6, 3, shared);
+    MoeLayer layer(config, kWidth, kIntermediate, map_of(config));
+    const Tensor x = torch::randn({40, kWidth}).requires_grad_();
+    const auto [y, routing] = layer.forward(x);
+    const Tensor want = masked_dense(layer, routing, x);
+    EXPECT_LT(largest_difference(y, want), 1e-5);
+    std::vector<Tensor> in = layer.parameters();
+    in.push_back(x);
+    const Tensor grad = torch::randn_like(x);
+    const auto ours = torch::autograd::grad({y}, in, {grad}, /*retain_graph=*/true);
+    const auto theirs = torch::autograd::grad({want}, in, {grad});
+    for (size_t i = 0; i < in.size(); ++i) EXPECT_LT(largest_difference(ours[i], theirs[i]), 1e-4) << i;
+  }
+}
+
+TEST_P(MoeLayerOfEveryRouter, EqualExpertsComputeTheDenseFfn) {
+  torch::manual_seed(2);
+  const Config config = config_of(GetParam());
+  MoeLayer layer(config, kWidth, kIntermediate, map_of(config));
+  const Tensor gate_up = torch::randn({2 * kIntermediate, kWidth}) / 4, down = torch::randn({kWidth, kIntermediate}) / 5;
+  {
+    const torch::NoGradGuard no_grad;
+    layer.named_parameters()["experts.gate_up_proj"].copy_(gate_up.expand({5, -1, -1}));
+    layer.named_parameters()["experts.down_proj"].copy_(down.expand({5, -1, -1}));
+  }
+  const Tensor x = torch::randn({64, kWidth});
+  EXPECT_LT(largest_difference(layer.forward(x).first, swiglu(x, gate_up, down)), 2e-6);
+}
+
+TEST_P(MoeLayerOfEveryRouter, RepeatsBitForBit) {
+  torch::manual_seed(3);
+  const Config config = config_of(GetParam());
+  MoeLayer layer(config, kWidth, kIntermediate, map_of(config));
+  const Tensor x = torch::randn({200, kWidth}).requires_grad_();
+  std::vector<Tensor> in = layer.parameters();
+  in.push_back(x);
+  const Tensor grad = torch::randn_like(x);
+  const Tensor first = layer.forward(x).first, second = layer.forward(x).first;
+  EXPECT_TRUE(torch::equal(first, second));
+  const auto a = torch::autograd::grad({first}, in, {grad}), b = torch::autograd::grad({second}, in, {grad});
+  for (size_t i = 0; i < in.size(); ++i) EXPECT_TRUE(torch::equal(a[i], b[i]));
+}
+
+// A token's result depends on no other token: one by one as in decoding, or none at all.
+TEST_P(MoeLayerOfEveryRouter, TokensAloneGiveWhatTheBatchGives) {
+  torch::manual_seed(4);
+  const Config config = config_of(GetParam());
+  MoeLayer layer(config, kWidth, kIntermediate, map_of(config));
+  const torch::NoGradGuard no_grad;
+  const Tensor x = torch::randn({20, kWidth}), y = layer.forward(x).first;
+  for (int64_t t = 0; t < 20; ++t) {
+    EXPECT_LT(largest_difference(layer.forward(x.narrow(0, t, 1)).first, y.narrow(0, t, 1)), 1e-6);
+  }
+  EXPECT_EQ(layer.forward(x.narrow(0, 0, 0)).first.sizes(), torch::IntArrayRef({0, kWidth}));
+}
+
+TEST_P(MoeLayerOfEveryRouter, GradientReachesRouterAndInput) {
+  torch::manual_seed(5);
+  const Config config = config_of(GetParam());
+  MoeLayer layer(config, kWidth, kIntermediate, map_of(config));
+  const Tensor x = torch::randn({64, kWidth}).requires_grad_();
+  layer.forward(x).first.square().sum().backward();
+  for (const auto& item : layer.named_parameters()) {
+    ASSERT_TRUE(item.value().grad().defined()) << item.key();
+    EXPECT_GT(item.value().grad().abs().sum().item<double>(), 0) << item.key();
+  }
+  EXPECT_GT(x.grad().abs().sum().item<double>(), 0);
+}
+
+TEST_P(MoeLayerOfEveryRouter, WorksInBfloat16) {
+  torch::manual_seed(6);
+  const Config config = config_of(GetParam());
+  MoeLayer layer(config, kWidth, kIntermediate, map_of(config));
+  const Tensor x = torch::randn({32, kWidth}).to(torch::kBFloat16);
+  layer.to(torch::kBFloat16);
+  const auto [y, routing] = layer.forward(x);
+  EXPECT_EQ(y.scalar_type(), torch::kBFloat16);
+  EXPECT_EQ(routing.weights_TK.scalar_type(), torch::kFloat32);
+  layer.to(torch::kFloat32);
+  EXPECT_LT(largest_difference(y, layer.forward(x.to(torch::kFloat32)).first), 0.02);
+}
+
+INSTANTIATE_TEST_SUITE_P(Routers, MoeLayerOfEveryRouter, ::testing::ValuesIn(router_names()),
+                         [](const auto& info) { return info.param; });
+
+TEST(MoeLayer, OneExpertMayTakeEveryToken) {
+  torch::manual_seed(7);
+  const Config config = config_of("topk", 4, 1);
+  MoeLayer layer(config, kWidth, kIntermediate, {});
+  {
+    const torch::NoGradGuard no_grad;
+    layer.named_parameters()["gate.weight"].zero_();
+    layer.named_parameters()["gate.weight"][2].fill_(1);
+  }
+  const Tensor x = torch::rand({100, kWidth}) + 0.1;
+  const auto [y, routing] = layer.forward(x);
+  EXPECT_TRUE((routing.experts_TK == 2).all().item<bool>());
+  const auto p = layer.named_parameters();
+  EXPECT_LT(largest_difference(y, swiglu(x, p["experts.gate_up_proj"][2], p["experts.down_proj"][2])), 1e-5);
+  y.sum().backward();
+  const Tensor grad = p["experts.down_proj"].grad();
+  EXPECT_EQ(grad[0].abs().sum().item<double>(), 0);
+  EXPECT_GT(grad[2].abs().sum().item<double>(), 0);
+}
+
+TEST(MoeLayer, ParametersHaveTheNamesOfTransformers) {
+  Config config = config_of("topk");
+  EXPECT_EQ(MoeLayer(config, kWidth, kIntermediate, {}).named_parameters().keys(),
+            (std::vector<std::string>{"gate.weight", "experts.gate_up_proj", "experts.down_proj"}));
+  config = config_of("hierarchical_skill", 5, 2, 1);
+  config.intermediate = 10;
+  MoeLayer layer(config, kWidth, kIntermediate, map_of(config));
+  EXPECT_EQ(layer.named_parameters().keys(),
+            (std::vector<std::string>{"gate.stage.weight", "gate.skill.weight", "gate.shared.weight",
+                                      "experts.gate_up_proj", "experts.down_proj"}));
+  EXPECT_EQ(layer.named_parameters()["experts.down_proj"].size(2), 10);
+}
+
+TEST(MoeLayer, RefusesInputsOfAnotherWidth) {
+  MoeLayer layer(config_of("topk"), kWidth, kIntermediate, {});
+  EXPECT_THROW(layer.forward(torch::randn({3, kWidth + 1})), Error);
+  EXPECT_THROW(layer.forward(torch::randn({kWidth})), Error);
+  EXPECT_THROW(layer.forward(torch::ones({3, kWidth}, torch::kInt64)), Error);
+}
+
+}  // namespace
+}  // namespace mose::moe
