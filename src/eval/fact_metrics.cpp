@@ -15,8 +15,8 @@ double share(int64_t right, int64_t of, int64_t other) {
 }
 
 Json counts_to_json(const FactCounts& c) {
-  return {{"precision", c.precision()}, {"recall", c.recall()},       {"f1", c.f1()},
-          {"right", c.right},           {"predicted", c.predicted},   {"expected", c.expected}};
+  return {{"precision", c.precision()}, {"recall", c.recall()},     {"f1", c.f1()},
+          {"right", c.right},           {"predicted", c.predicted}, {"expected", c.expected}};
 }
 
 // '@' for a place, ':' for a risk, weather or time, 0 for an action.
@@ -63,9 +63,15 @@ FactCounts& FactCounts::operator+=(const FactCounts& other) {
   return *this;
 }
 
-double FactCounts::precision() const { return share(right, predicted, expected); }
-double FactCounts::recall() const { return share(right, expected, predicted); }
-double FactCounts::f1() const { return share(2 * right, predicted + expected, 0); }
+double FactCounts::precision() const {
+  return share(right, predicted, expected);
+}
+double FactCounts::recall() const {
+  return share(right, expected, predicted);
+}
+double FactCounts::f1() const {
+  return share(2 * right, predicted + expected, 0);
+}
 
 FactCounts count_facts(const std::set<std::string>& predicted,
                        const std::set<std::string>& expected) {
@@ -76,7 +82,9 @@ FactCounts count_facts(const std::set<std::string>& predicted,
   return counts;
 }
 
-std::string fact_class(const std::string& fact) { return fact.substr(0, fact.find_first_of("@:")); }
+std::string fact_class(const std::string& fact) {
+  return fact.substr(0, fact.find_first_of("@:"));
+}
 
 void FactScore::add(const std::set<std::string>& predicted, const std::set<std::string>& expected) {
   items_.push_back(count_facts(predicted, expected));

@@ -61,7 +61,8 @@ class TextJudge : public Judge {
 FactReference::FactReference(fs::path root, const std::string& split, FactLexicon lexicon)
     : dir_(root / "facts" / coda::split_name(split)), lexicon_(std::move(lexicon)) {
   if (!fs::is_directory(dir_)) {
-    throw DataError(str(dir_.string(), ": not there: the facts judge needs a set written by "
+    throw DataError(str(dir_.string(),
+                        ": not there: the facts judge needs a set written by "
                         "mose-data scenes, which stores each scene's true facts; use --judge text "
                         "for other sets"));
   }
@@ -79,15 +80,19 @@ std::unique_ptr<Judge> make_facts_judge(std::shared_ptr<const FactReference> fac
   return std::make_unique<FactsJudge>(std::move(facts));
 }
 
-std::unique_ptr<Judge> make_text_judge() { return std::make_unique<TextJudge>(); }
+std::unique_ptr<Judge> make_text_judge() {
+  return std::make_unique<TextJudge>();
+}
 
 std::vector<std::string> parse_judges(const std::string& list) {
   std::vector<std::string> names;
   for (const std::string& item : split(list, ',')) {
     const std::string name = trim(item);
     if (name != "facts" && name != "text") {
-      throw UsageError(str("--judge ", list, ": expected facts, text or both with a comma between, "
-                           "found \"", name, "\""));
+      throw UsageError(str("--judge ", list,
+                           ": expected facts, text or both with a comma between, "
+                           "found \"",
+                           name, "\""));
     }
     if (std::find(names.begin(), names.end(), name) != names.end()) {
       throw UsageError(str("--judge ", list, ": ", name, " is named twice"));

@@ -82,8 +82,8 @@ std::string line_chart(const std::string& name, const std::string& x_label,
     return kHeight - kBottom - (v - y.low) / (y.high - y.low) * (kHeight - kTop - kBottom);
   };
 
-  std::string out = str("<svg viewBox=\"0 0 ", kWidth, " ", kHeight, "\" role=\"img\" aria-label=\"",
-                        html_escape(name), "\">\n");
+  std::string out = str("<svg viewBox=\"0 0 ", kWidth, " ", kHeight,
+                        "\" role=\"img\" aria-label=\"", html_escape(name), "\">\n");
   for (double v = y.low; v <= y.high + y_step / 2; v += y_step) {
     out += str("<line class=\"grid\" x1=\"", kLeft, "\" x2=\"", kWidth - kRight, "\" y1=\"",
                fixed(py(v), 1), "\" y2=\"", fixed(py(v), 1), "\"/><text x=\"", kLeft - 7, "\" y=\"",
@@ -112,9 +112,9 @@ std::string line_chart(const std::string& name, const std::string& x_label,
                   " ", fixed(p.x, 0), ": ", fixed(p.y, 4), "</title></circle>\n");
     }
     if (lines[s].size() == 1) {
-      out += str("<circle cx=\"", fixed(px(lines[s][0].x), 1), "\" cy=\"",
-                 fixed(py(lines[s][0].y), 1), "\" r=\"3\" style=\"fill:", series[s].colour,
-                 "\"/>\n");
+      out +=
+          str("<circle cx=\"", fixed(px(lines[s][0].x), 1), "\" cy=\"", fixed(py(lines[s][0].y), 1),
+              "\" r=\"3\" style=\"fill:", series[s].colour, "\"/>\n");
     } else if (!path.empty()) {
       out += str("<polyline class=\"line\" style=\"stroke:", series[s].colour, "\" points=\"", path,
                  "\"/>\n");

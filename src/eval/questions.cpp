@@ -27,8 +27,8 @@ std::string category_of(const fs::path& root, const std::string& split, const Qu
   return "";
 }
 
-std::vector<Question> from_rows(const fs::path& root, const std::string& split, const fs::path& file,
-                                const std::string& task) {
+std::vector<Question> from_rows(const fs::path& root, const std::string& split,
+                                const fs::path& file, const std::string& task) {
   std::vector<Question> questions;
   std::map<std::pair<int64_t, std::string>, bool> seen;
   for (const coda::VqaRow& row : coda::read_rows(file)) {
@@ -61,8 +61,8 @@ std::vector<Question> from_annotations(const fs::path& root, const std::string& 
     } else {
       const fs::path folder = a.image.parent_path().parent_path() / "images_w_boxes";
       for (const coda::Region& region : a.regions) {
-        const std::string boxed = str(a.image.stem().string(), "_object_", region.index,
-                                      a.image.extension().string());
+        const std::string boxed =
+            str(a.image.stem().string(), "_object_", region.index, a.image.extension().string());
         questions.push_back({task, a.id, region.index, -1, (folder / boxed).generic_string(),
                              region.text, coda::region_class(region.category_name)});
       }
@@ -92,16 +92,17 @@ ImageName parse_image_name(const std::string& image, const std::string& where) {
     good = good && folder == "images";
   }
   if (!good || !digits(stem)) {
-    throw DataError(str(where, ": image: expected {val,test}/images/NNNN.jpg or "
-                        "{val,test}/images_w_boxes/NNNN_object_K.jpg, found \"", image, "\""));
+    throw DataError(str(where,
+                        ": image: expected {val,test}/images/NNNN.jpg or "
+                        "{val,test}/images_w_boxes/NNNN_object_K.jpg, found \"",
+                        image, "\""));
   }
   return {part + "_" + stem, region};
 }
 
 std::vector<Question> load_questions(const fs::path& root, const std::string& split,
                                      const std::string& task) {
-  const fs::path file =
-      root / "CODA-LM" / coda::split_name(split) / "vqa_anno" / (task + ".jsonl");
+  const fs::path file = root / "CODA-LM" / coda::split_name(split) / "vqa_anno" / (task + ".jsonl");
   return fs::exists(file) ? from_rows(root, split, file, task)
                           : from_annotations(root, split, task);
 }
@@ -151,7 +152,8 @@ void check_answers(const fs::path& dir) {
   for (const char* task : coda::kTasks) {
     if (fs::exists(coda::answer_file(dir, task))) return;
   }
-  throw DataError(str(dir.string(), ": expected at least one of general_perception_answer.jsonl, "
+  throw DataError(str(dir.string(),
+                      ": expected at least one of general_perception_answer.jsonl, "
                       "region_perception_answer.jsonl and driving_suggestion_answer.jsonl, as "
                       "mose-infer predict writes them; found none"));
 }

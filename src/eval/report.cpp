@@ -19,7 +19,8 @@ void ArmSpec::visit(FieldVisitor& v) {
   v.field("runs", runs, "run directories with metrics.jsonl, in order");
   v.field("answers", answers, "folder of answer files");
   v.field("blind_answers", blind_answers, "answer files of the blind run");
-  v.field("routing", routing, "routing.json of a run: before and after router pretraining, after fine-tuning");
+  v.field("routing", routing,
+          "routing.json of a run: before and after router pretraining, after fine-tuning");
   v.field("activated_parameters", activated_parameters, "parameters a token uses; 0: not known", 0);
   v.field("total_parameters", total_parameters, "all parameters; 0: not known", 0);
   v.field("train_seconds", train_seconds, "training time; 0: not known", 0);
@@ -79,7 +80,8 @@ std::string notes_section(const ReportSpec& spec, const std::vector<Arm>& arms) 
       "answer; they are compared with the true facts of the scene. Precision, recall and F1 are "
       "micro averages over the split; a missing answer counts as an empty one. Intervals hold "
       "95&nbsp;% of bootstrap resamples over the scenes.</p>\n"
-      "<p><b>Blind</b> is the same model shown the mean colour in place of each picture. The margin "
+      "<p><b>Blind</b> is the same model shown the mean colour in place of each picture. The "
+      "margin "
       "is what the pictures are worth to it.</p>\n"
       "<p><b>ROUGE-L and BLEU</b> compare an answer's words with the reference answer's.</p>\n";
   for (const std::string& note : spec.notes) out += str("<p>", html_escape(note), "</p>\n");
@@ -108,8 +110,9 @@ std::string render_report(const ReportSpec& spec) {
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<meta name=\"color-scheme\" content=\"light dark\">\n<title>",
-      html_escape(spec.title), "</title>\n<style>\n", report::style(), "</style>\n</head>\n<body>\n",
-      "<header><div class=\"eyebrow\">mose", spec.split.empty() ? "" : " &middot; ",
+      html_escape(spec.title), "</title>\n<style>\n", report::style(),
+      "</style>\n</head>\n<body>\n", "<header><div class=\"eyebrow\">mose",
+      spec.split.empty() ? "" : " &middot; ",
       spec.split.empty() ? "" : html_escape(spec.split) + " split", "</div>\n<h1>",
       html_escape(spec.title), "</h1>\n",
       spec.subtitle.empty() ? "" : str("<p class=\"lead\">", html_escape(spec.subtitle), "</p>\n"),

@@ -41,9 +41,13 @@ Runs read_runs(const ArmSpec& arm) {
       last = step;
       if (!runs.curves.count(stage)) runs.stages.push_back(stage);
       auto& curves = runs.curves[stage];
+      // Lines of a validation lie between those of training.
+      const auto validation = json.find("validation");
+      const std::string prefix =
+          validation != json.end() && *validation == true ? "validation_" : "";
       for (const auto& [key, value] : json.items()) {
         if (key.rfind("loss", 0) == 0 && value.is_number() && std::isfinite(value.get<double>())) {
-          curves[key].push_back({step - offset, value.get<double>()});
+          curves[prefix + key].push_back({step - offset, value.get<double>()});
         }
       }
     });
@@ -51,7 +55,9 @@ Runs read_runs(const ArmSpec& arm) {
   return runs;
 }
 
-std::string colour(const Arm& arm) { return str("var(--arm", arm.index % 6, ")"); }
+std::string colour(const Arm& arm) {
+  return str("var(--arm", arm.index % 6, ")");
+}
 
 std::string panel(const std::string& title, const std::vector<Series>& series) {
   const std::string chart = line_chart(title, "step of the stage", series);
@@ -101,6 +107,8 @@ std::string curve_section(const std::vector<Arm>& arms) {
   for (const std::string& stage : stages) {
     const std::string name = spoken(stage);
     by_stage += stage_panel(capital(name), "loss", stage, arms, runs);
+    by_stage +=
+        stage_panel(capital(name) + ", held-out samples", "validation_loss", stage, arms, runs);
     for (const auto& [title, key] : {std::pair{"Skill labels, ", "loss_skill"},
                                      {"Stage labels, ", "loss_stage"},
                                      {"Load balance, ", "loss_balance"},
@@ -116,11 +124,12 @@ std::string curve_section(const std::vector<Arm>& arms) {
     }
     if (!parts.empty()) segments = parts;
   }
-  return str("<section id=\"training\"><h2>Training</h2>\n<p class=\"sub\">Each line joins means over "
-             "neighbouring steps; hover for values.</p>\n<div class=\"legend\">", legend, "</div>\n",
-             group("Loss by training stage", by_stage),
-             group("Language loss by part of the answer", segments),
-             group("Router and auxiliary losses", others), "</section>\n");
+  return str(
+      "<section id=\"training\"><h2>Training</h2>\n<p class=\"sub\">Each line joins means over "
+      "neighbouring steps; hover for values.</p>\n<div class=\"legend\">",
+      legend, "</div>\n", group("Loss by training stage", by_stage),
+      group("Language loss by part of the answer", segments),
+      group("Router and auxiliary losses", others), "</section>\n");
 }
 
 }  // namespace mose::eval::report

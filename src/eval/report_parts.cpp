@@ -47,6 +47,8 @@ std::string base64(const std::string& bytes) {
   return out;
 }
 
-std::string spoken(const std::string& name) { return replace_all(name, "_", " "); }
+std::string spoken(const std::string& name) {
+  return replace_all(name, "_", " ");
+}
 
 }  // namespace mose::eval::report

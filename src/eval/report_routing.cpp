@@ -1,4 +1,5 @@
-// Heat maps of skill × expert for each MoE layer, before and after router pretraining and at the end.
+// Heat maps of skill × expert for each MoE layer, before and after router pretraining and at the
+// end.
 #include <algorithm>
 #include <map>
 
@@ -31,8 +32,9 @@ struct Routing {
 
 std::vector<double> numbers(const Json& list, size_t size, const std::string& where) {
   if (!list.is_array() || list.size() != size) {
-    throw DataError(str(where, ": expected a list of ", size, " numbers, found ",
-                        list.is_array() ? str(list.size(), " items") : std::string(list.type_name())));
+    throw DataError(
+        str(where, ": expected a list of ", size, " numbers, found ",
+            list.is_array() ? str(list.size(), " items") : std::string(list.type_name())));
   }
   std::vector<double> out;
   for (const Json& item : list) {
@@ -47,11 +49,13 @@ std::vector<double> numbers(const Json& list, size_t size, const std::string& wh
 std::vector<std::vector<double>> matrix(const Json& rows, size_t height, size_t width,
                                         const std::string& where) {
   if (!rows.is_array() || rows.size() != height) {
-    throw DataError(str(where, ": expected one row for each of the ", height, " skills, found ",
-                        rows.is_array() ? str(rows.size(), " rows") : std::string(rows.type_name())));
+    throw DataError(
+        str(where, ": expected one row for each of the ", height, " skills, found ",
+            rows.is_array() ? str(rows.size(), " rows") : std::string(rows.type_name())));
   }
   std::vector<std::vector<double>> out;
-  for (size_t i = 0; i < height; ++i) out.push_back(numbers(rows[i], width, str(where, "[", i, "]")));
+  for (size_t i = 0; i < height; ++i)
+    out.push_back(numbers(rows[i], width, str(where, "[", i, "]")));
   return out;
 }
 
@@ -75,8 +79,10 @@ std::map<int64_t, Layer> read_layers(const Json& json, size_t skills, const std:
     if (experts < 1) throw DataError(str(here, ": experts: expected 1 or more, found ", experts));
     const size_t e = static_cast<size_t>(experts);
     layer.load_E = numbers(json_at(layers[i], "expert_load", here), e, here + ": expert_load");
-    layer.tokens_S = numbers(json_at(layers[i], "skill_tokens", here), skills, here + ": skill_tokens");
-    layer.share_SE = matrix(json_at(layers[i], "skill_expert", here), skills, e, here + ": skill_expert");
+    layer.tokens_S =
+        numbers(json_at(layers[i], "skill_tokens", here), skills, here + ": skill_tokens");
+    layer.share_SE =
+        matrix(json_at(layers[i], "skill_expert", here), skills, e, here + ": skill_expert");
     layer.stage_accuracy = number_at(layers[i], {"stage_accuracy"});
     layer.skill_accuracy = number_at(layers[i], {"skill_accuracy"});
     layer.assigned_share = number_at(layers[i], {"assigned_share"});
@@ -91,10 +97,11 @@ Routing read_routing(const std::string& file) {
   Routing r;
   r.skills = names(json, "skills", file);
   r.stages = names(json, "stages", file);
-  for (const double s : numbers(json_at(json, "skill_stage", file), r.skills.size(),
-                                file + ": skill_stage")) {
+  for (const double s :
+       numbers(json_at(json, "skill_stage", file), r.skills.size(), file + ": skill_stage")) {
     if (s < 0 || s >= static_cast<double>(r.stages.size())) {
-      throw DataError(str(file, ": skill_stage: ", s, " is no index into the ", r.stages.size(), " stages"));
+      throw DataError(
+          str(file, ": skill_stage: ", s, " is no index into the ", r.stages.size(), " stages"));
     }
     r.skill_stage.push_back(static_cast<int64_t>(s));
   }
@@ -108,7 +115,8 @@ Routing read_routing(const std::string& file) {
         {title, when, json[key], read_layers(json[key], r.skills.size(), str(file, ": ", key))});
   }
   if (r.moments.empty()) {
-    throw DataError(str(file, ": expected \"before\", \"after\" or \"final\" with layers, found none"));
+    throw DataError(
+        str(file, ": expected \"before\", \"after\" or \"final\" with layers, found none"));
   }
   const auto& layers = r.moments.front().layers;
   if (json.contains("assignment") && !json["assignment"].is_null() && !layers.empty()) {
@@ -136,7 +144,8 @@ double largest(const Routing& r) {
 
 std::string heat_map(const Routing& r, const Layer& layer, double scale, const std::string& name) {
   const size_t experts = layer.load_E.size();
-  const double label = 146, row = 17, cell = std::clamp(208.0 / static_cast<double>(experts), 18.0, 46.0);
+  const double label = 146, row = 17,
+               cell = std::clamp(208.0 / static_cast<double>(experts), 18.0, 46.0);
   const double width = label + cell * static_cast<double>(experts) + 4;
   double y = 16;
   std::string out, outlines;
@@ -152,8 +161,8 @@ std::string heat_map(const Routing& r, const Layer& layer, double scale, const s
                "</text>");
     for (size_t e = 0; e < experts; ++e) {
       const std::string box = str("x=\"", fixed(label + cell * static_cast<double>(e) + 0.75, 2),
-                                  "\" y=\"", fixed(y + 0.75, 2), "\" width=\"", fixed(cell - 1.5, 2),
-                                  "\" height=\"", row - 1.5, "\" rx=\"2\"");
+                                  "\" y=\"", fixed(y + 0.75, 2), "\" width=\"",
+                                  fixed(cell - 1.5, 2), "\" height=\"", row - 1.5, "\" rx=\"2\"");
       const bool home = assigned && (*assigned)[e] > 0;
       out += str("<g><title>", html_escape(spoken(text)), ", expert ", e, ": ",
                  none ? "no tokens" : fixed(100 * shares[e], 1) + " %", home ? ", assigned" : "",
@@ -176,10 +185,12 @@ std::string heat_map(const Routing& r, const Layer& layer, double scale, const s
   }
   y += 10;
   draw("all tokens", layer.load_E, 1, nullptr);
-  return str("<div class=\"scroll bare\"><svg class=\"heat\" viewBox=\"0 0 ", fixed(width, 1), " ", fixed(y + 2, 1),
-             "\" style=\"", experts > 12 ? str("width:", fixed(width, 0), "px") :
-             str("max-width:", fixed(1.2 * width, 0), "px"), "\" role=\"img\" aria-label=\"",
-             html_escape(name), "\">\n", out, outlines, "</svg></div>");
+  return str("<div class=\"scroll bare\"><svg class=\"heat\" viewBox=\"0 0 ", fixed(width, 1), " ",
+             fixed(y + 2, 1), "\" style=\"",
+             experts > 12 ? str("width:", fixed(width, 0), "px")
+                          : str("max-width:", fixed(1.2 * width, 0), "px"),
+             "\" role=\"img\" aria-label=\"", html_escape(name), "\">\n", out, outlines,
+             "</svg></div>");
 }
 
 std::string percent(const std::optional<double>& share) {
@@ -205,7 +216,8 @@ std::string layer_panel(const Routing& r, int64_t number, double scale) {
     layers.push_back(it == moment.layers.end() ? nullptr : &it->second);
     if (!layers.back()) continue;
     maps += str("<div><h4>", moment.title, "</h4>",
-                heat_map(r, *layers.back(), scale, str("layer ", number, " ", moment.when)), "</div>\n");
+                heat_map(r, *layers.back(), scale, str("layer ", number, " ", moment.when)),
+                "</div>\n");
   }
   for (const std::string& item :
        {course("stage accuracy", layers, &Layer::stage_accuracy),
@@ -234,8 +246,9 @@ std::string accuracy_cards(const Routing& r) {
                  fixed(100 * *last, 1), "<small>&nbsp;%</small></div><div class=\"more\">", more,
                  "</div></div>\n");
   }
-  return cards.empty() ? ""
-                       : str("<div class=\"cards\" style=\"margin:0 0 18px\">\n", cards, "</div>\n");
+  return cards.empty()
+             ? ""
+             : str("<div class=\"cards\" style=\"margin:0 0 18px\">\n", cards, "</div>\n");
 }
 
 }  // namespace
@@ -249,7 +262,8 @@ std::string routing_section(const std::vector<Arm>& arms) {
     const double scale = largest(r);
     out += str("<h3>", arm_tag(arm), "</h3>\n", accuracy_cards(r));
     out += str("<div class=\"scale\"><span>0</span><span class=\"ramp\"></span><span>",
-               fixed(100 * scale, 0), " % of a skill&rsquo;s choices</span><span class=\"home\">"
+               fixed(100 * scale, 0),
+               " % of a skill&rsquo;s choices</span><span class=\"home\">"
                "<span class=\"outline\"></span>assigned expert</span></div>\n");
     size_t shown = 0;
     const auto& layers = r.moments.back().layers;
@@ -262,9 +276,10 @@ std::string routing_section(const std::vector<Arm>& arms) {
     if (shown > kOpen) out += "</details>\n";
   }
   if (out.empty()) return "";
-  return "<section id=\"routing\"><h2>Routing</h2>\n<p class=\"sub\">Which expert the tokens of each "
-         "skill go to. Rows are skills, columns experts; each row sums to 100&nbsp;%.</p>\n" + out +
-         "</section>\n";
+  return "<section id=\"routing\"><h2>Routing</h2>\n<p class=\"sub\">Which expert the tokens of "
+         "each "
+         "skill go to. Rows are skills, columns experts; each row sums to 100&nbsp;%.</p>\n" +
+         out + "</section>\n";
 }
 
 }  // namespace mose::eval::report

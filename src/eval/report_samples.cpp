@@ -77,7 +77,10 @@ std::string true_chips(const std::set<std::string>& facts) {
 std::string part(const char* title, const std::string* text, const std::string& facts) {
   const bool empty = !text || trim(*text).empty();
   return str("<h5>", title, "</h5><p", empty ? " class=\"quiet\">" : ">",
-             !text ? "no answer" : empty ? "empty answer" : html_escape(trim(*text)), "</p>", facts);
+             !text   ? "no answer"
+             : empty ? "empty answer"
+                     : html_escape(trim(*text)),
+             "</p>", facts);
 }
 
 std::string picture(const ReportSpec& spec, const coda::Annotation& a) {
@@ -88,21 +91,21 @@ std::string picture(const ReportSpec& spec, const coda::Annotation& a) {
   for (const coda::Region& region : a.regions) {
     const coda::Box& b = region.box;
     const double side = 4 * unit, top = std::max(0.0, b.y - side);
-    boxes += str("<g><title>", html_escape(region.index), ": ", html_escape(spoken(region.category_name)),
-                 "</title><rect x=\"", b.x, "\" y=\"", b.y, "\" width=\"", b.w, "\" height=\"", b.h,
-                 "\"/><rect class=\"badge\" x=\"", b.x, "\" y=\"", top, "\" width=\"", side,
-                 "\" height=\"", side, "\"/><text x=\"", b.x + side / 2, "\" y=\"",
-                 top + 0.75 * side, "\" font-size=\"", 0.78 * side, "\" text-anchor=\"middle\">",
-                 html_escape(region.index), "</text></g>\n");
+    boxes += str("<g><title>", html_escape(region.index), ": ",
+                 html_escape(spoken(region.category_name)), "</title><rect x=\"", b.x, "\" y=\"",
+                 b.y, "\" width=\"", b.w, "\" height=\"", b.h, "\"/><rect class=\"badge\" x=\"",
+                 b.x, "\" y=\"", top, "\" width=\"", side, "\" height=\"", side, "\"/><text x=\"",
+                 b.x + side / 2, "\" y=\"", top + 0.75 * side, "\" font-size=\"", 0.78 * side,
+                 "\" text-anchor=\"middle\">", html_escape(region.index), "</text></g>\n");
     caption += str("<span><b>", html_escape(region.index), "</b> ",
                    html_escape(spoken(region.category_name)), "</span>");
   }
   const char* type = a.image.extension() == ".png" ? "image/png" : "image/jpeg";
-  return str("<figure><div class=\"picture\"><img alt=\"scene ", html_escape(a.id), "\" width=\"", size.width,
-             "\" height=\"", size.height, "\" src=\"data:", type, ";base64,",
+  return str("<figure><div class=\"picture\"><img alt=\"scene ", html_escape(a.id), "\" width=\"",
+             size.width, "\" height=\"", size.height, "\" src=\"data:", type, ";base64,",
              base64(read_file(file)), "\"><svg viewBox=\"0 0 ", size.width, " ", size.height,
-             "\" aria-hidden=\"true\">\n", boxes, "</svg></div>", caption.empty() ? "" : str("<figcaption>", caption, "</figcaption>"),
-             "</figure>\n");
+             "\" aria-hidden=\"true\">\n", boxes, "</svg></div>",
+             caption.empty() ? "" : str("<figcaption>", caption, "</figcaption>"), "</figure>\n");
 }
 
 }  // namespace
@@ -113,14 +116,16 @@ std::string sample_section(const ReportSpec& spec, const std::vector<Arm>& arms)
                  plan = load_task(spec, coda::kTasks[2], arms);
   std::unique_ptr<FactReference> facts;
   if (fs::is_directory(fs::path(spec.coda) / "facts" / coda::split_name(spec.split))) {
-    const fs::path lexicon = spec.lexicon.empty() ? resource("facts/driving.json") : fs::path(spec.lexicon);
+    const fs::path lexicon =
+        spec.lexicon.empty() ? resource("facts/driving.json") : fs::path(spec.lexicon);
     facts = std::make_unique<FactReference>(spec.coda, spec.split, FactLexicon::load(lexicon));
   }
   const auto files = coda::list_annotations(spec.coda, spec.split);
   const size_t count = std::min(files.size(), static_cast<size_t>(spec.samples));
   std::string out;
   for (size_t k = 0; k < count; ++k) {
-    const coda::Annotation a = coda::load_annotation(files[(2 * k + 1) * files.size() / (2 * count)]);
+    const coda::Annotation a =
+        coda::load_annotation(files[(2 * k + 1) * files.size() / (2 * count)]);
     const Question describe{coda::kTasks[0], a.id}, suggest{coda::kTasks[2], a.id};
     FactSet expected, expected_plan;
     if (facts) {
@@ -129,7 +134,8 @@ std::string sample_section(const ReportSpec& spec, const std::vector<Arm>& arms)
     }
     out += str("<div class=\"panel sample\"><div class=\"top\">", picture(spec, a),
                "<div class=\"answer\"><h4>Reference &middot; ", html_escape(a.id), "</h4>",
-               part("Description and reasoning", &a.summary, true_chips(expected.describe) + true_chips(expected.reason)),
+               part("Description and reasoning", &a.summary,
+                    true_chips(expected.describe) + true_chips(expected.reason)),
                part("Plan", &a.driving_suggestion, true_chips(expected_plan.plan)),
                "</div></div>\n<div class=\"arms\">\n");
     for (size_t i = 0; i < arms.size(); ++i) {
@@ -139,7 +145,8 @@ std::string sample_section(const ReportSpec& spec, const std::vector<Arm>& arms)
       if (facts) {
         const FactSet said = facts->predicted(describe, text ? *text : "");
         text_chips = chips(said.describe, expected.describe) + chips(said.reason, expected.reason);
-        action_chips = chips(facts->predicted(suggest, action ? *action : "").plan, expected_plan.plan);
+        action_chips =
+            chips(facts->predicted(suggest, action ? *action : "").plan, expected_plan.plan);
       }
       out += str("<div class=\"answer\"><h4>", arm_tag(arms[i]), "</h4>",
                  part("Description and reasoning", text, text_chips),
@@ -155,7 +162,8 @@ std::string sample_section(const ReportSpec& spec, const std::vector<Arm>& arms)
         "<span class=\"chip missed\">true, not stated</span></div>\n";
   }
   return str("<section id=\"samples\"><h2>Samples</h2>\n<p class=\"sub\">", count,
-             count == 1 ? " scene" : " scenes", " evenly spaced over the ", html_escape(coda::split_name(spec.split)),
+             count == 1 ? " scene" : " scenes", " evenly spaced over the ",
+             html_escape(coda::split_name(spec.split)),
              " split, not chosen by score. Red boxes are the annotated regions.</p>\n", legend, out,
              "</section>\n");
 }

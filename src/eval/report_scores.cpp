@@ -39,7 +39,10 @@ std::string range_panel(const std::vector<Arm>& arms, size_t stage) {
     const double x = px(tick / 4.0);
     out += str("<line class=\"grid\" x1=\"", x, "\" x2=\"", x, "\" y1=\"0\" y2=\"", height - kFoot,
                "\"/><text x=\"", x, "\" y=\"", height - 6, "\" font-size=\"12\" text-anchor=\"",
-               tick == 0 ? "start" : tick == 4 ? "end" : "middle", "\">", tick * 25, "</text>\n");
+               tick == 0   ? "start"
+               : tick == 4 ? "end"
+                           : "middle",
+               "\">", tick * 25, "</text>\n");
   }
   for (size_t i = 0; i < arms.size(); ++i) {
     const Arm& arm = arms[i];
@@ -51,13 +54,19 @@ std::string range_panel(const std::vector<Arm>& arms, size_t stage) {
     if (blind) out += str(", blind ", fixed(100 * *blind, 1));
     out += str("</title><text class=\"ink\" x=\"", kLeft, "\" y=\"", y - 13,
                "\" font-size=\"12.5\">", html_escape(arm.label), "</text><text class=\"ink\" x=\"",
-               kWidth - kRight, "\" y=\"", y - 13, "\" font-size=\"12.5\" font-weight=\"650\" "
-               "text-anchor=\"end\">", fixed(100 * *value, 1), "</text>");
+               kWidth - kRight, "\" y=\"", y - 13,
+               "\" font-size=\"12.5\" font-weight=\"650\" "
+               "text-anchor=\"end\">",
+               fixed(100 * *value, 1), "</text>");
     if (blind) {
       out += str("<line x1=\"", px(*blind), "\" x2=\"", px(*value), "\" y1=\"", y, "\" y2=\"", y,
-                 "\" style=\"stroke:", colour, ";stroke-opacity:.45\" stroke-width=\"5\"/>"
-                 "<circle cx=\"", px(*blind), "\" cy=\"", y, "\" r=\"4.5\" style=\"fill:var(--card);"
-                 "stroke:", colour, "\" stroke-width=\"1.8\"/>");
+                 "\" style=\"stroke:", colour,
+                 ";stroke-opacity:.45\" stroke-width=\"5\"/>"
+                 "<circle cx=\"",
+                 px(*blind), "\" cy=\"", y,
+                 "\" r=\"4.5\" style=\"fill:var(--card);"
+                 "stroke:",
+                 colour, "\" stroke-width=\"1.8\"/>");
     }
     const auto low = number_at(arm.scores, {"facts", kStages[stage], "f1_interval", "0"});
     const auto high = number_at(arm.scores, {"facts", kStages[stage], "f1_interval", "1"});
@@ -69,8 +78,8 @@ std::string range_panel(const std::vector<Arm>& arms, size_t stage) {
                "\"/></g>\n");
   }
   return str("<div class=\"panel\"><h4>", kStageTitles[stage], "</h4><svg viewBox=\"0 0 ", kWidth,
-             " ", height, "\" role=\"img\" aria-label=\"", kStageTitles[stage],
-             " F1 by model\">\n", out, "</svg></div>\n");
+             " ", height, "\" role=\"img\" aria-label=\"", kStageTitles[stage], " F1 by model\">\n",
+             out, "</svg></div>\n");
 }
 
 struct Column {
@@ -109,8 +118,9 @@ std::string table(const std::vector<Arm>& arms, const std::vector<Column>& colum
     }
     body += "</tr>\n";
   }
-  return str("<div class=\"scroll\"><table><thead><tr><th></th>", groups, "</tr>\n<tr><th>Model</th>",
-             titles, "</tr></thead>\n<tbody>\n", body, "</tbody></table></div>\n");
+  return str("<div class=\"scroll\"><table><thead><tr><th></th>", groups,
+             "</tr>\n<tr><th>Model</th>", titles, "</tr></thead>\n<tbody>\n", body,
+             "</tbody></table></div>\n");
 }
 
 void add_stage_columns(const std::vector<Arm>& arms, size_t stage, std::vector<Column>& columns) {
@@ -148,12 +158,17 @@ std::string fact_table(const std::vector<Arm>& arms) {
   return columns.empty() ? "" : table(arms, columns);
 }
 
+std::string judge_name(const Arm& arm) {
+  const auto it = arm.scores.find("judge");
+  return it != arm.scores.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
 std::string count_or_dash(int64_t count) {
   return count > 0 ? human_count(static_cast<double>(count)) : "&ndash;";
 }
 
 std::string cost_table(const std::vector<Arm>& arms) {
-  Column judge{"final", str("Judge: ", html_escape(arms.front().scores.value("judge", "")))};
+  Column judge{"final", str("Judge: ", html_escape(judge_name(arms.front())))};
   Column rouge{"ROUGE-L", "Text", 2}, bleu{"BLEU", ""}, missing{"missing", "Answers"};
   Column activated{"activated", "Parameters", 2}, total{"total", ""}, time{"time", "Training"};
   missing.soft = true;
@@ -207,8 +222,10 @@ std::string part_table(const std::vector<Arm>& arms) {
     }
   }
   if (columns.empty()) return "";
-  return str("<h3>By kind of fact</h3><p class=\"sub\">Places and risks count for the classes that "
-             "both the answer and the scene name.</p>\n", table(arms, columns));
+  return str(
+      "<h3>By kind of fact</h3><p class=\"sub\">Places and risks count for the classes that "
+      "both the answer and the scene name.</p>\n",
+      table(arms, columns));
 }
 
 // Rows: classes of the stage, the most frequent ones first; columns: arms.
@@ -250,7 +267,8 @@ std::string headline_cards(const std::vector<Arm>& arms) {
     const auto blind = f1(lead, kStages[s], true);
     std::string more;
     if (blind) {
-      more = str(signed_number(100 * (*value - *blind)), " vs blind (", fixed(100 * *blind, 1), ")");
+      more =
+          str(signed_number(100 * (*value - *blind)), " vs blind (", fixed(100 * *blind, 1), ")");
     }
     for (size_t i = 1; i < arms.size(); ++i) {
       const auto other = f1(arms[i], kStages[s]);
@@ -262,17 +280,19 @@ std::string headline_cards(const std::vector<Arm>& arms) {
   }
   const ArmSpec& spec = *lead.spec;
   if (spec.activated_parameters > 0) {
-    cards += card("Activated parameters", human_count(static_cast<double>(spec.activated_parameters)),
-                  spec.total_parameters > 0
-                      ? str("of ", human_count(static_cast<double>(spec.total_parameters)), " in total")
-                      : "");
+    cards +=
+        card("Activated parameters", human_count(static_cast<double>(spec.activated_parameters)),
+             spec.total_parameters > 0
+                 ? str("of ", human_count(static_cast<double>(spec.total_parameters)), " in total")
+                 : "");
   }
   if (cards.empty()) {
     const auto final = number_at(lead.scores, {"final"});
     if (final) cards = card("Final score", fixed(*final, 1), "mean of the three tasks, 0 to 100");
   }
-  return cards.empty() ? "" : str("<p class=\"sub\" style=\"margin:28px 0 -16px\">", arm_tag(lead),
-                                  "</p>\n<div class=\"cards\">\n", cards, "</div>\n");
+  return cards.empty() ? ""
+                       : str("<p class=\"sub\" style=\"margin:28px 0 -16px\">", arm_tag(lead),
+                             "</p>\n<div class=\"cards\">\n", cards, "</div>\n");
 }
 
 std::string score_section(const std::vector<Arm>& arms) {
@@ -282,8 +302,10 @@ std::string score_section(const std::vector<Arm>& arms) {
     classes += class_table(arms, s);
   }
   std::string out =
-      "<section id=\"scores\"><h2>Scores</h2>\n<p class=\"sub\">F1 of the facts that answers state, "
-      "by stage, 0 to 100. Hollow marks are the blind runs, thin lines the 95&nbsp;% intervals.</p>\n";
+      "<section id=\"scores\"><h2>Scores</h2>\n<p class=\"sub\">F1 of the facts that answers "
+      "state, "
+      "by stage, 0 to 100. Hollow marks are the blind runs, thin lines the 95&nbsp;% "
+      "intervals.</p>\n";
   if (!panels.empty()) out += str("<div class=\"panels\">\n", panels, "</div>\n");
   out += fact_table(arms) + cost_table(arms);
   if (!classes.empty()) {

@@ -117,7 +117,7 @@ details > summary { cursor: pointer; color: var(--accent); font-size: 15px; marg
   .answer { padding: 14px 16px 16px; }
   .cards .card:last-child:nth-child(odd) { grid-column: 1 / -1; }
   th, td { padding: 8px 10px; }
-  th:first-child { white-space: normal; min-width: 112px; max-width: 150px; }
+  th:first-child { white-space: normal; min-width: 124px; max-width: 150px; }
 }
 @media print { nav { display: none; } .panel, .card, .sample { break-inside: avoid; } }
 )css";

@@ -31,10 +31,11 @@ Answers load_all_answers(const std::filesystem::path& dir, const Tasks& tasks) {
   Answers out;
   for (size_t t = 0; t < 3; ++t) {
     out[t] = load_answers(dir, tasks[t].name, tasks[t].questions);
-    for (const auto& [what, list] : {std::pair{"missing", &out[t].missing},
-                                     {"empty", &out[t].empty},
-                                     {"answered more than once (the first counts)", &out[t].duplicate},
-                                     {"without a question (ignored)", &out[t].unknown}}) {
+    for (const auto& [what, list] :
+         {std::pair{"missing", &out[t].missing},
+          {"empty", &out[t].empty},
+          {"answered more than once (the first counts)", &out[t].duplicate},
+          {"without a question (ignored)", &out[t].unknown}}) {
       if (list->empty()) continue;
       log::warn(coda::answer_file(dir, tasks[t].name).string(), ": ", list->size(), " ", what,
                 ", first: ", list->front());
@@ -68,9 +69,8 @@ struct Mean {
 };
 
 Json first_of(const std::vector<std::string>& list) {
-  return std::vector<std::string>(list.begin(),
-                                  list.begin() + static_cast<std::ptrdiff_t>(
-                                                     std::min(list.size(), kListed)));
+  return std::vector<std::string>(
+      list.begin(), list.begin() + static_cast<std::ptrdiff_t>(std::min(list.size(), kListed)));
 }
 
 Json rate_task(Judge& judge, const Task& task, const TaskAnswers& answers, Json& regions) {
@@ -99,7 +99,8 @@ Json rate_task(Judge& judge, const Task& task, const TaskAnswers& answers, Json&
     log::warn(task.name, ": ", unjudged.size(), " not judged, first: ", unjudged.front());
   }
   for (const auto& [name, m] : classes) {
-    regions[name] = {{"official", m.official_mean()}, {"strict", m.strict_mean()}, {"count", m.strict}};
+    regions[name] = {
+        {"official", m.official_mean()}, {"strict", m.strict_mean()}, {"count", m.strict}};
   }
   return {{"official", mean.official_mean()},
           {"strict", mean.strict_mean()},
@@ -172,7 +173,8 @@ struct TextScore {
     return *this;
   }
   Json to_json() const {
-    if (count == 0) return {{"rouge_l", nullptr}, {"bleu", nullptr}, {"sentence_bleu", nullptr}, {"count", 0}};
+    if (count == 0)
+      return {{"rouge_l", nullptr}, {"bleu", nullptr}, {"sentence_bleu", nullptr}, {"count", 0}};
     const double n = static_cast<double>(count);
     return {{"rouge_l", 100 * rouge / n},
             {"bleu", bleu(corpus, false)},
@@ -217,14 +219,17 @@ Json score(const ScoreOptions& options) {
   const bool has_blind = !options.blind_answers.empty();
   if (has_blind) blind = load_all_answers(options.blind_answers, tasks);
 
-  Json out = {{"judge", options.judges.front()}, {"comparable", false}, {"comparability", ""},
+  Json out = {{"judge", options.judges.front()},
+              {"comparable", false},
+              {"comparability", ""},
               {"split", coda::split_name(options.split)}};
   Json by_judge = Json::object();
   Json details = Json::object();
   for (const std::string& name : options.judges) {
     std::unique_ptr<Judge> judge;
     if (name == "facts") {
-      const auto lexicon = options.lexicon.empty() ? resource("facts/driving.json") : options.lexicon;
+      const auto lexicon =
+          options.lexicon.empty() ? resource("facts/driving.json") : options.lexicon;
       const auto reference = std::make_shared<const FactReference>(options.root, options.split,
                                                                    FactLexicon::load(lexicon));
       judge = make_facts_judge(reference);

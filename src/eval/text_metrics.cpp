@@ -9,8 +9,12 @@
 namespace mose::eval {
 namespace {
 
-bool digit(char c) { return c >= '0' && c <= '9'; }
-bool stop(char c) { return c == '.' || c == ','; }
+bool digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool stop(char c) {
+  return c == '.' || c == ',';
+}
 
 // ASCII symbols, except ' , - . which need their neighbours.
 bool symbol(char c) {
@@ -85,13 +89,19 @@ std::vector<std::string> bleu_tokens(const std::string& text) {
   spaced += ' ';
   spaced = rewrite_pairs(
       spaced, [](char a, char b) { return !digit(a) && stop(b); },
-      [](std::string& out, char a, char b) { out += {a, ' ', b, ' '}; });
+      [](std::string& out, char a, char b) {
+        out += {a, ' ', b, ' '};
+      });
   spaced = rewrite_pairs(
       spaced, [](char a, char b) { return stop(a) && !digit(b); },
-      [](std::string& out, char a, char b) { out += {' ', a, ' ', b}; });
+      [](std::string& out, char a, char b) {
+        out += {' ', a, ' ', b};
+      });
   spaced = rewrite_pairs(
       spaced, [](char a, char b) { return digit(a) && b == '-'; },
-      [](std::string& out, char a, char b) { out += {a, ' ', b, ' '}; });
+      [](std::string& out, char a, char b) {
+        out += {a, ' ', b, ' '};
+      });
   return split_spaces(spaced);
 }
 
@@ -138,11 +148,10 @@ double bleu(const BleuStatistics& s, bool effective_order) {
     logs += std::log(matches / static_cast<double>(s.totals[n]));
     ++orders;
   }
-  const double brevity =
-      s.hypothesis_length < s.reference_length
-          ? std::exp(1 - static_cast<double>(s.reference_length) /
-                             static_cast<double>(s.hypothesis_length))
-          : 1;
+  const double brevity = s.hypothesis_length < s.reference_length
+                             ? std::exp(1 - static_cast<double>(s.reference_length) /
+                                                static_cast<double>(s.hypothesis_length))
+                             : 1;
   return 100 * brevity * std::exp(logs / orders);
 }
 

@@ -38,7 +38,8 @@ class FactScore {
   void add(const std::set<std::string>& predicted, const std::set<std::string>& expected);
 
   const FactCounts& total() const { return total_; }
-  // {"precision", "recall", "f1", "f1_interval": [low, high], "count" (items), "right", "predicted",
+  // {"precision", "recall", "f1", "f1_interval": [low, high], "count" (items), "right",
+  // "predicted",
   //  "expected", "per_class": {class: {precision, recall, f1, right, predicted, expected}},
   //  "parts": {name: same}}. The interval holds 95 % of bootstrap resamples over the items. Parts
   // that never occur are left out:

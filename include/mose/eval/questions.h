@@ -10,13 +10,13 @@
 namespace mose::eval {
 
 struct Question {
-  std::string task;         // one of coda::kTasks
-  std::string id;           // the scene: "val_0001"
-  std::string region;       // region rows: "1", "2", ...; else ""
-  int64_t question_id = -1; // -1 when the question was derived from an annotation
-  std::string image;        // relative to the root
-  std::string reference;    // "" when the set withholds it
-  std::string region_class; // region rows: one of the seven classes, "" for an unknown category
+  std::string task;          // one of coda::kTasks
+  std::string id;            // the scene: "val_0001"
+  std::string region;        // region rows: "1", "2", ...; else ""
+  int64_t question_id = -1;  // -1 when the question was derived from an annotation
+  std::string image;         // relative to the root
+  std::string reference;     // "" when the set withholds it
+  std::string region_class;  // region rows: one of the seven classes, "" for an unknown category
 };
 
 // "val/images/0001.jpg" -> {"val_0001", ""}; "val/images_w_boxes/0001_object_2.jpg" ->

@@ -14,9 +14,9 @@ namespace mose::eval {
 // One model of the comparison. Only `name` and `scores` are needed; what is left out is left out
 // of the report.
 struct ArmSpec {
-  std::string name;    // "skill"
-  std::string label;   // "Skill-routed MoE"; the name when empty
-  std::string scores;  // scores.json as `mose-eval score` wrote it
+  std::string name;               // "skill"
+  std::string label;              // "Skill-routed MoE"; the name when empty
+  std::string scores;             // scores.json as `mose-eval score` wrote it
   std::vector<std::string> runs;  // run directories with metrics.jsonl, in the order they were run
   std::string answers;            // folder of answer files, for the sample pictures
   std::string blind_answers;
@@ -32,10 +32,10 @@ struct ArmSpec {
 struct ReportSpec {
   std::string title = "Evaluation";
   std::string subtitle;
-  std::string coda;   // root of the set, for the sample pictures; "" leaves them out
+  std::string coda;  // root of the set, for the sample pictures; "" leaves them out
   std::string split;
-  std::string lexicon;  // "" for configs/facts/driving.json
-  int64_t samples = 6;  // pictures, evenly spaced over the split
+  std::string lexicon;             // "" for configs/facts/driving.json
+  int64_t samples = 6;             // pictures, evenly spaced over the split
   std::vector<std::string> notes;  // paragraphs under "About these numbers"
   std::vector<ArmSpec> arms;       // the first one is the one that the headline is about
 

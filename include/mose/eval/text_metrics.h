@@ -23,8 +23,8 @@ struct BleuStatistics {
 };
 BleuStatistics bleu_statistics(const std::string& hypothesis, const std::string& reference);
 
-// 100 · BP · exp(mean_n log p_n), BP = min(1, exp(1 - reference / hypothesis)). "exp" smoothing: the
-// k-th order without a match counts as 1 / (2^k · total). Zero without any match. With
+// 100 · BP · exp(mean_n log p_n), BP = min(1, exp(1 - reference / hypothesis)). "exp" smoothing:
+// the k-th order without a match counts as 1 / (2^k · total). Zero without any match. With
 // `effective_order` the mean runs over the orders that the hypothesis is long enough to have, as is
 // right for single sentences; without it a hypothesis too short for 4-grams scores 0.
 double bleu(const BleuStatistics& statistics, bool effective_order);

@@ -6,8 +6,8 @@ namespace mose::eval {
 namespace {
 
 TEST(FactCounts, PrecisionRecallAndF1) {
-  const FactCounts c = count_facts({"cone@left", "bus@right", "weather:rain"},
-                                   {"cone@left", "bus@left"});
+  const FactCounts c =
+      count_facts({"cone@left", "bus@right", "weather:rain"}, {"cone@left", "bus@left"});
   EXPECT_EQ(c.right, 1);
   EXPECT_NEAR(c.precision(), 1.0 / 3, 1e-12);
   EXPECT_NEAR(c.recall(), 1.0 / 2, 1e-12);
@@ -28,7 +28,7 @@ TEST(FactCounts, NothingToSayAndNothingSaidIsRight) {
 
 TEST(FactScore, CountsAreSummedOverItemsBeforeDividing) {
   FactScore score;
-  score.add({"slow_down", "stop"}, {"slow_down"});           // 1 right of 2 and 1
+  score.add({"slow_down", "stop"}, {"slow_down"});               // 1 right of 2 and 1
   score.add({"keep_lane"}, {"keep_lane", "slow_down", "stop"});  // 1 right of 1 and 3
   const Json json = score.to_json();
   EXPECT_EQ(json["count"], 2);

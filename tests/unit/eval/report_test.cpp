@@ -62,9 +62,17 @@ class Report : public testing::Test {
     make_directories(metrics.parent_path());
     std::string lines;
     for (int step = 1; step <= 20; ++step) {
-      lines += Json{{"step", step}, {"stage", step <= 5 ? "router" : "finetune"}, {"loss", 2.0 / step},
-                    {"loss_describe", 3.0 / step}, {"loss_plan", 1.0 / step}}.dump() + "\n";
+      lines += Json{{"step", step},
+                    {"stage", step <= 5 ? "router" : "finetune"},
+                    {"loss", 2.0 / step},
+                    {"loss_describe", 3.0 / step},
+                    {"loss_plan", 1.0 / step}}
+                   .dump() +
+               "\n";
     }
+    lines +=
+        Json{{"step", 20}, {"stage", "finetune"}, {"validation", true}, {"loss", 0.75}}.dump() +
+        "\n";
     write_file(metrics, lines);
     routing = Json::parse(R"({"skills": ["vehicle", "blockage"], "stages": ["describe", "reason"],
       "skill_stage": [0, 1], "assignment": [[1, 0], [0, 1]], "before": null, "after": {
@@ -73,13 +81,22 @@ class Report : public testing::Test {
                     "stage_accuracy": 0.9, "skill_accuracy": null, "assigned_share": 0.875,
                     "entropy": 0.4}],
         "stage_accuracy": 0.9, "skill_accuracy": null, "assigned_share": 0.875}})");
-    spec = {{"title", "Cones & dogs"}, {"coda", "coda"}, {"split", "Test"},
-            {"lexicon", "lexicon.json"}, {"samples", 2},
+    spec = {{"title", "Cones & dogs"},
+            {"coda", "coda"},
+            {"split", "Test"},
+            {"lexicon", "lexicon.json"},
+            {"samples", 2},
             {"arms",
-             {{{"name", "skill"}, {"label", "Skill <routed>"}, {"scores", "scores.json"},
-               {"runs", {"run"}}, {"answers", "answers"}, {"blind_answers", "blind"},
-               {"routing", "routing.json"}, {"activated_parameters", 1500000},
-               {"total_parameters", 3000000}, {"train_seconds", 75}},
+             {{{"name", "skill"},
+               {"label", "Skill <routed>"},
+               {"scores", "scores.json"},
+               {"runs", {"run"}},
+               {"answers", "answers"},
+               {"blind_answers", "blind"},
+               {"routing", "routing.json"},
+               {"activated_parameters", 1500000},
+               {"total_parameters", 3000000},
+               {"train_seconds", 75}},
               {{"name", "dense"}, {"scores", "scores.json"}}}}};
   }
 
@@ -118,7 +135,8 @@ TEST_F(Report, ShowsScoresBlindRunMarginParametersAndTime) {
   EXPECT_TRUE(shows(html, "<h1>Cones &amp; dogs</h1>"));
   EXPECT_TRUE(shows(html, "Skill &lt;routed&gt;"));
   // Plan: 4 right of 5 stated and 5 true; blind: 1 right of 1 and 5.
-  EXPECT_TRUE(shows(html, "<div class=\"value\">80.0</div><div class=\"more\">+46.7 vs blind (33.3)"));
+  EXPECT_TRUE(
+      shows(html, "<div class=\"value\">80.0</div><div class=\"more\">+46.7 vs blind (33.3)"));
   EXPECT_TRUE(shows(html, "<td>+46.7</td>"));
   EXPECT_TRUE(shows(html, ">1.50 M</td><td>3.00 M</td>"));
   EXPECT_TRUE(shows(html, "1 min 15 s"));
@@ -128,23 +146,28 @@ TEST_F(Report, ShowsScoresBlindRunMarginParametersAndTime) {
 TEST_F(Report, MarksRightWrongAndMissedFactsOfEverySample) {
   const std::string html = render();
   EXPECT_TRUE(shows(html, "Slow &lt;down&gt; &amp; come to a stop."));
-  EXPECT_TRUE(shows(html, "<span class=\"chip right\">&#10003;&nbsp;slow down</span>"
-                              "<span class=\"chip wrong\">&#10007;&nbsp;stop</span>"
-                              "<span class=\"chip missed\">keep left</span>"));
+  EXPECT_TRUE(shows(html,
+                    "<span class=\"chip right\">&#10003;&nbsp;slow down</span>"
+                    "<span class=\"chip wrong\">&#10007;&nbsp;stop</span>"
+                    "<span class=\"chip missed\">keep left</span>"));
   EXPECT_TRUE(shows(html, "cone @ ego lane"));
-  EXPECT_TRUE(shows(html, "data:image/jpeg;base64," + report::base64(read_file(set.root / set.image(0)))));
+  EXPECT_TRUE(
+      shows(html, "data:image/jpeg;base64," + report::base64(read_file(set.root / set.image(0)))));
   EXPECT_TRUE(shows(html, "<rect x=\"2\" y=\"3\" width=\"10\" height=\"8\"/>"));
 }
 
 TEST_F(Report, DrawsOneCurveForEachStageAndPartOfTheAnswer) {
   const std::string html = render();
-  for (const char* title : {"<h4>Router</h4>", "<h4>Finetune</h4>", "<h4>Description, finetune</h4>",
-                            "<h4>Plan, finetune</h4>"}) {
+  for (const char* title : {"<h4>Router</h4>", "<h4>Finetune</h4>",
+                            "<h4>Description, finetune</h4>", "<h4>Plan, finetune</h4>"}) {
     EXPECT_TRUE(shows(html, title)) << title;
   }
   EXPECT_FALSE(shows(html, "Reasoning, finetune")) << "Reasoning, finetune";
   // Step 6 of the run is step 1 of its second stage.
   EXPECT_TRUE(shows(html, "step of the stage 1: 0.3333"));
+  // A validation is a curve of its own.
+  EXPECT_TRUE(shows(html, "<h4>Finetune, held-out samples</h4>"));
+  EXPECT_TRUE(shows(html, "step of the stage 15: 0.7500"));
 }
 
 TEST_F(Report, HeatMapShowsSharesAssignmentAndSkillsWithoutTokens) {
@@ -175,7 +198,7 @@ TEST_F(Report, WhatTheSpecLeavesOutIsLeftOut) {
 
 TEST_F(Report, ATruncatedMetricsFileNamesFileAndLine) {
   write_file(metrics, read_file(metrics) + "{\"step\": 21, \"sta");
-  EXPECT_THAT(error<DataError>(), HasSubstr("metrics.jsonl:21"));
+  EXPECT_THAT(error<DataError>(), HasSubstr("metrics.jsonl:22"));
 }
 
 TEST_F(Report, AHeatMapOfTheWrongShapeNamesFileAndField) {
@@ -218,7 +241,8 @@ TEST(LineChart, LongCurvesAreThinnedToMeans) {
   for (int i = 0; i < 1200; ++i) series.points.push_back({double(i), i % 2 ? 1.0 : 3.0});
   const std::string svg = report::line_chart("n", "step", {series});
   size_t points = 0;
-  for (size_t at = svg.find("<circle"); at != std::string::npos; at = svg.find("<circle", at + 1)) ++points;
+  for (size_t at = svg.find("<circle"); at != std::string::npos; at = svg.find("<circle", at + 1))
+    ++points;
   EXPECT_EQ(points, 120u);
   EXPECT_THAT(svg, HasSubstr(": 2.0000</title>"));
   EXPECT_EQ(report::line_chart("n", "step", {}), "");

@@ -217,8 +217,8 @@ TEST(ParseJudges, AcceptsAListWithoutRepeats) {
 TEST_F(Score, TheTableShowsEveryTaskAndTheWarning) {
   set.write_answers(set.blind);
   const std::string table = score_table(run({"facts", "text"}, true));
-  for (const char* text : {"general_perception", "| final | 100.00", "| plan | 100.00", "ROUGE-L",
-                           "Not comparable"}) {
+  for (const char* text :
+       {"general_perception", "| final | 100.00", "| plan | 100.00", "ROUGE-L", "Not comparable"}) {
     EXPECT_THAT(table, HasSubstr(text));
   }
 }

@@ -12,7 +12,8 @@ using testing::ElementsAre;
 
 TEST(BleuTokens, SymbolsStandAloneAndNumbersStayWhole) {
   EXPECT_THAT(bleu_tokens("Slow down (now)!"), ElementsAre("Slow", "down", "(", "now", ")", "!"));
-  EXPECT_THAT(bleu_tokens("It's 3.5 m, or 1,000."), ElementsAre("It's", "3.5", "m", ",", "or", "1,000", "."));
+  EXPECT_THAT(bleu_tokens("It's 3.5 m, or 1,000."),
+              ElementsAre("It's", "3.5", "m", ",", "or", "1,000", "."));
   EXPECT_THAT(bleu_tokens("a 2-lane, left-hand road"),
               ElementsAre("a", "2", "-", "lane", ",", "left-hand", "road"));
   EXPECT_THAT(bleu_tokens("A &amp; B &lt;3 &quot;x&quot;"),
@@ -32,8 +33,7 @@ TEST(Bleu, HandComputedPrecisionsAndBrevityPenalty) {
   const auto s = bleu_statistics("the cat sat on mat", "the cat sat on the mat");
   EXPECT_THAT(s.matches, ElementsAre(5, 3, 2, 1));
   EXPECT_THAT(s.totals, ElementsAre(5, 4, 3, 2));
-  const double expected =
-      100 * std::exp(1 - 6.0 / 5) * std::pow(1.0 * 3 / 4 * 2 / 3 * 1 / 2, 0.25);
+  const double expected = 100 * std::exp(1 - 6.0 / 5) * std::pow(1.0 * 3 / 4 * 2 / 3 * 1 / 2, 0.25);
   EXPECT_NEAR(bleu(s, false), expected, 1e-9);
 }
 

@@ -33,11 +33,11 @@ struct TinySet {
   fs::path lexicon = dir / "lexicon.json";
 
   // Scene 1: a cone in our lane in rain, scene 2: a bus on the right, scene 3: a dog on the left.
-  std::vector<std::string> general = {
-      "A cone is in our lane in rain. The cone blocks the way.", "A bus is on the right.",
-      "A dog is on the left at night. The dog may collide."};
-  std::vector<std::string> region = {"A cone in our lane. It blocks the way.", "A bus on the right.",
-                                     "A dog on the left. It may collide."};
+  std::vector<std::string> general = {"A cone is in our lane in rain. The cone blocks the way.",
+                                      "A bus is on the right.",
+                                      "A dog is on the left at night. The dog may collide."};
+  std::vector<std::string> region = {"A cone in our lane. It blocks the way.",
+                                     "A bus on the right.", "A dog on the left. It may collide."};
   std::vector<std::string> suggestion = {"Slow down and keep left.", "Slow down.",
                                          "Slow down and come to a stop."};
 
@@ -46,12 +46,16 @@ struct TinySet {
     save_json(lexicon_made(), kLexicon);
     const char* categories[] = {"traffic_cone", "bus", "dog"};
     const Json facts[] = {
-        {{"describe", {"cone@ego_lane", "weather:rain"}}, {"reason", {"cone:blockage"}},
+        {{"describe", {"cone@ego_lane", "weather:rain"}},
+         {"reason", {"cone:blockage"}},
          {"plan", {"keep_left", "slow_down"}},
          {"regions", {{"1", {{"describe", {"cone@ego_lane"}}, {"reason", {"cone:blockage"}}}}}}},
-        {{"describe", {"bus@right"}}, {"reason", Json::array()}, {"plan", {"slow_down"}},
+        {{"describe", {"bus@right"}},
+         {"reason", Json::array()},
+         {"plan", {"slow_down"}},
          {"regions", {{"1", {{"describe", {"bus@right"}}, {"reason", Json::array()}}}}}},
-        {{"describe", {"dog@left", "time:night"}}, {"reason", {"dog:collision"}},
+        {{"describe", {"dog@left", "time:night"}},
+         {"reason", {"dog:collision"}},
          {"plan", {"slow_down", "stop"}},
          {"regions", {{"1", {{"describe", {"dog@left"}}, {"reason", {"dog:collision"}}}}}}}};
     for (int i = 0; i < 3; ++i) {
@@ -61,14 +65,13 @@ struct TinySet {
         entries[key] = Json::array();
       }
       entries["description and explanation"] = general[i];
-      const Json annotation = {
-          {"general_perception", entries},
-          {"region_perception",
-           {{"1",
-             {{"description and explanation", region[i]},
-              {"box", {2, 3, 10, 8}},
-              {"category_name", categories[i]}}}}},
-          {"driving_suggestion", suggestion[i]}};
+      const Json annotation = {{"general_perception", entries},
+                               {"region_perception",
+                                {{"1",
+                                  {{"description and explanation", region[i]},
+                                   {"box", {2, 3, 10, 8}},
+                                   {"category_name", categories[i]}}}}},
+                               {"driving_suggestion", suggestion[i]}};
       write_json(root / "CODA-LM" / "Test" / str("test_000", i + 1, ".json"), annotation);
       write_json(root / "facts" / "Test" / str("test_000", i + 1, ".json"), facts[i]);
       write_picture(root / image(i));
@@ -101,8 +104,8 @@ struct TinySet {
   // The header of a 64 x 36 JPEG: enough to know its size and to embed it.
   static void write_picture(const fs::path& file) {
     make_directories(file.parent_path());
-    const unsigned char bytes[] = {0xFF, 0xD8, 0xFF, 0xC0, 0, 11, 8, 0, 36, 0, 64,
-                                   1,    1,    0x11, 0,    0xFF, 0xD9};
+    const unsigned char bytes[] = {0xFF, 0xD8, 0xFF, 0xC0, 0,    11, 8,    0,   36,
+                                   0,    64,   1,    1,    0x11, 0,  0xFF, 0xD9};
     write_file(file, std::string(reinterpret_cast<const char*>(bytes), sizeof bytes));
   }
 
