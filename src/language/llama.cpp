@@ -17,11 +17,11 @@ bool contains(const std::vector<int64_t>& items, int64_t item) {
 
 class Attention : public torch::nn::Module {
  public:
-  Attention(const Config& c, double out_std) : heads_(c.heads), kv_heads_(c.kv_heads), width_(c.head_width()) {
+  Attention(const Config& c, double out_scale) : heads_(c.heads), kv_heads_(c.kv_heads), width_(c.head_width()) {
     q_proj_ = register_module("q_proj", std::make_shared<nn::Linear>(c.hidden_size, heads_ * width_, c.qkv_bias));
     k_proj_ = register_module("k_proj", std::make_shared<nn::Linear>(c.hidden_size, kv_heads_ * width_, c.qkv_bias));
     v_proj_ = register_module("v_proj", std::make_shared<nn::Linear>(c.hidden_size, kv_heads_ * width_, c.qkv_bias));
-    o_proj_ = register_module("o_proj", std::make_shared<nn::Linear>(heads_ * width_, c.hidden_size, false, out_std));
+    o_proj_ = register_module("o_proj", std::make_shared<nn::Linear>(heads_ * width_, c.hidden_size, false, out_scale));
   }
 
   Tensor forward(int64_t layer, const Tensor& x_TD, const nn::SequencePlan& plan,
@@ -42,9 +42,10 @@ class Attention : public torch::nn::Module {
 class Layer : public torch::nn::Module {
  public:
   Layer(const Config& c, int64_t index, bool sparse, const moe::SkillMap* skills) : index_(index) {
-    const double out_std = nn::kInitStd / std::sqrt(2.0 * static_cast<double>(c.layers));
+    // What is added to the residual stream starts smaller in deep models (GPT-2).
+    const double out_scale = 1 / std::sqrt(2.0 * static_cast<double>(c.layers));
     input_layernorm_ = register_module("input_layernorm", std::make_shared<nn::RmsNorm>(c.hidden_size, c.rms_norm_eps));
-    self_attn_ = register_module("self_attn", std::make_shared<Attention>(c, out_std));
+    self_attn_ = register_module("self_attn", std::make_shared<Attention>(c, out_scale));
     post_attention_layernorm_ = register_module("post_attention_layernorm",
                                                 std::make_shared<nn::RmsNorm>(c.hidden_size, c.rms_norm_eps));
     if (sparse) {

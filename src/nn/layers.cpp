@@ -2,8 +2,8 @@
 
 namespace mose::nn {
 
-Linear::Linear(int64_t in, int64_t out, bool with_bias, double init_std) {
-  weight = register_parameter("weight", torch::randn({out, in}) * init_std);
+Linear::Linear(int64_t in, int64_t out, bool with_bias, double init_scale) {
+  weight = register_parameter("weight", torch::randn({out, in}) * (init_scale * matrix_init_std(in)));
   if (with_bias) bias = register_parameter("bias", torch::zeros({out}));
 }
 

@@ -3,17 +3,21 @@
 
 #include <torch/torch.h>
 
+#include <cmath>
 #include <memory>
 
 namespace mose::nn {
 
-// Weights drawn from a normal distribution with this deviation, biases 0 (GPT-2, Llama).
+// Embeddings are drawn from a normal distribution with this deviation (GPT-2, Llama).
 inline constexpr double kInitStd = 0.02;
+// Matrices with `in` columns are drawn with this one: 0.02 at width 1024, and more in narrow models, whose
+// attention would else start too flat to learn from.
+inline double matrix_init_std(int64_t in) { return 0.64 / std::sqrt(static_cast<double>(in)); }
 
-// y = x W^T + b. weight [out, in], bias [out].
+// y = x W^T + b. weight [out, in], bias [out] of zeros; `init_scale` multiplies the weights drawn.
 class Linear : public torch::nn::Module {
  public:
-  Linear(int64_t in, int64_t out, bool bias, double init_std = kInitStd);
+  Linear(int64_t in, int64_t out, bool bias, double init_scale = 1);
   torch::Tensor forward(const torch::Tensor& x) const { return at::linear(x, weight, bias); }
   torch::Tensor weight, bias;
 };
