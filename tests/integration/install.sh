@@ -28,7 +28,7 @@ build() {
 }
 
 build base
-grep -q LibTorch "$work/base/CMakeCache.txt" && fail "the base project looked for LibTorch"
+grep -q "^LIBTORCH_ROOT" "$work/base/CMakeCache.txt" && fail "the base project looked for LibTorch"
 [[ $("$work/base/consumer") == "0.25 vru" ]] || fail "the base project printed $("$work/base/consumer")"
 if ((libtorch)); then
   build libtorch -DCONSUMER_LIBTORCH=ON
