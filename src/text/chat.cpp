@@ -81,18 +81,18 @@ std::string llama2(const Messages& messages, bool generate) {
 }
 
 std::string llama3(const Messages& messages, bool generate) {
-  std::string out = "<|begin_of_text|>";
+  std::string out = messages.empty() ? "" : "<|begin_of_text|>";
   for (const Message& m : messages) {
     out += "<|start_header_id|>" + m.role + "<|end_header_id|>\n\n" + trim(m.content) + "<|eot_id|>";
   }
   return generate ? out + "<|start_header_id|>assistant<|end_header_id|>\n\n" : out;
 }
 
-// Phi-3 and later: "<|role|>\ncontent<|end|>\n".
+// Phi-3 and 3.5: "<|role|>\ncontent<|end|>\n"; a finished conversation ends the text.
 std::string phi(const Messages& messages, bool generate) {
   std::string out;
   for (const Message& m : messages) out += "<|" + m.role + "|>\n" + m.content + "<|end|>\n";
-  return generate ? out + "<|assistant|>\n" : out;
+  return out + (generate ? "<|assistant|>\n" : "<|endoftext|>");
 }
 
 // StableLM Zephyr: "<|role|>\ncontent<|endoftext|>\n".

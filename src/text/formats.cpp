@@ -122,10 +122,11 @@ TokenizerFile read_vocabulary_and_merges(const fs::path& dir) {
 
 FoundTokenizer find_tokenizer(const fs::path& path) {
   if (!fs::is_directory(path)) {
-    if (path.extension() == ".tiktoken" || looks_like_tiktoken(path)) {
+    const bool model = path.extension() == ".model";
+    if (path.extension() == ".tiktoken" || (model && looks_like_tiktoken(path))) {
       return {read_tiktoken(path, tiktoken_family(path)), path};
     }
-    if (path.extension() == ".model") return {read_sentencepiece(path), path};
+    if (model) return {read_sentencepiece(path), path};
     return {read_tokenizer_file(path), path};
   }
   if (fs::exists(path / "tokenizer.json")) return {read_tokenizer_file(path), path / "tokenizer.json"};

@@ -26,6 +26,16 @@ TEST(RenderChat, WritesEachFamilysMarkup) {
   EXPECT_EQ(render_chat("phi", kTurns, true),
             "<|system|>\nBe brief.<|end|>\n<|user|>\n<image>\nWhat is ahead?<|end|>\n<|assistant|>\n"
             "A cone.<|end|>\n<|user|>\nAnd left?<|end|>\n<|assistant|>\n");
+  EXPECT_EQ(render_chat("llama3", kTurns, true),
+            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\n<image>\nWhat is ahead?<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\nA cone.<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\nAnd left?<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n");
+  EXPECT_EQ(render_chat("stablelm", kTurns, true),
+            "<|system|>\nBe brief.<|endoftext|>\n<|user|>\n<image>\nWhat is ahead?<|endoftext|>\n"
+            "<|assistant|>\nA cone.<|endoftext|>\n<|user|>\nAnd left?<|endoftext|>\n"
+            "<|assistant|>\n");
 }
 
 TEST(RenderChat, TheAnswerFollowsThePromptInEveryTemplate) {
@@ -39,6 +49,18 @@ TEST(RenderChat, TheAnswerFollowsThePromptInEveryTemplate) {
     EXPECT_NE(whole.find("Stop.", prompt.size()), std::string::npos) << name;
     EXPECT_NE(whole.find(end_of_turn(name), prompt.size()), std::string::npos) << name;
   }
+}
+
+TEST(RenderChat, AFinishedPhiConversationEndsTheText) {
+  EXPECT_EQ(render_chat("phi", {{"user", "Go?"}, {"assistant", "Stop."}}, false),
+            "<|user|>\nGo?<|end|>\n<|assistant|>\nStop.<|end|>\n<|endoftext|>");
+}
+
+TEST(RenderChat, VicunaHasASystemTextOfItsOwn) {
+  EXPECT_EQ(render_chat("vicuna", {{"user", "Go?"}}, true),
+            "A chat between a curious user and an artificial intelligence assistant. The assistant "
+            "gives helpful, detailed, and polite answers to the user's questions. USER: Go? "
+            "ASSISTANT:");
 }
 
 TEST(RenderChat, RefusesUnknownTemplatesAndRoles) {

@@ -1,89 +1,23 @@
 #include "mose/text/tokenizer.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <chrono>
+#include <ctime>
 #include <map>
 
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/random.h"
+#include "samples.h"
 
 namespace mose::text {
 namespace {
-
-std::filesystem::path scratch(const std::string& name) {
-  const auto dir = std::filesystem::temp_directory_path() /
-                   ("mose_text_" + std::to_string(::getpid()) + "_" + name);
-  std::filesystem::create_directories(dir);
-  return dir;
-}
-
-void append_code_point(std::string& out, uint32_t c) {
-  if (c < 0x80) {
-    out += static_cast<char>(c);
-  } else if (c < 0x800) {
-    out += {static_cast<char>(0xC0 | c >> 6), static_cast<char>(0x80 | (c & 63))};
-  } else if (c < 0x10000) {
-    out += {static_cast<char>(0xE0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 63)),
-            static_cast<char>(0x80 | (c & 63))};
-  } else {
-    out += {static_cast<char>(0xF0 | c >> 18), static_cast<char>(0x80 | (c >> 12 & 63)),
-            static_cast<char>(0x80 | (c >> 6 & 63)), static_cast<char>(0x80 | (c & 63))};
-  }
-}
-
-std::string random_text(RandomStream& random, int64_t most) {
-  std::string out;
-  const int64_t length = random.integer(0, most);
-  for (int64_t i = 0; i < length; ++i) {
-    uint32_t c = 0;
-    if (random.chance(0.7)) {
-      c = static_cast<uint32_t>(random.integer(0x20, 0x7E));
-    } else {
-      do {
-        c = static_cast<uint32_t>(random.integer(0, 0x10FFFF));
-      } while (c >= 0xD800 && c < 0xE000);
-    }
-    append_code_point(out, c);
-  }
-  return out;
-}
-
-std::vector<std::string> driving_texts(int64_t count, int64_t words, uint64_t seed = 1) {
-  static const std::vector<std::string> kWords = {
-      "the", "car", "ahead", "pedestrian", "is", "crossing", "slow", "down", "lane", "left",
-      "right", "traffic", "cone", "truck", "because", "construction", "vehicle", "near",
-      "ego", "should", "yield", "20", "m", "stop"};
-  RandomStream random(seed, "texts");
-  std::vector<std::string> texts;
-  for (int64_t i = 0; i < count; ++i) {
-    std::string text;
-    for (int64_t w = 0; w < words; ++w) {
-      std::string word = random.choice(kWords);
-      for (int64_t k = random.chance(0.3) ? 3 : 0; k > 0; --k) {
-        word += static_cast<char>('a' + random.integer(0, 25));
-      }
-      text += (w > 0 ? " " : "") + word + (random.chance(0.1) ? ". " : "");
-    }
-    texts.push_back(text);
-  }
-  return texts;
-}
-
-const std::vector<std::string> kSpecial = {"<unk>", "<|im_start|>", "<|im_end|>", "<image>"};
-
-const Tokenizer& trained() {
-  static const Tokenizer tokenizer = train_byte_bpe(driving_texts(200, 60), 600, kSpecial);
-  return tokenizer;
-}
 
 TEST(Tokenizer, DecodesWhatItEncodes) {
   RandomStream random(2, "round trip");
   for (int i = 0; i < 2000; ++i) {
     const std::string text = random_text(random, 60);
-    EXPECT_EQ(trained().decode(trained().encode(text)), text);
+    EXPECT_EQ(small_tokenizer().decode(small_tokenizer().encode(text)), text);
   }
 }
 
@@ -92,8 +26,8 @@ TEST(Tokenizer, SpansCoverTheTextWithoutGapsAndHoldTheirTokensBytes) {
   for (int i = 0; i < 1000; ++i) {
     std::string text = random_text(random, 40);
     if (i % 3 == 0) text.insert(0, "<image>\n");
-    const auto spans = trained().encode_spans(text);
-    const auto ids = trained().encode(text);
+    const auto spans = small_tokenizer().encode_spans(text);
+    const auto ids = small_tokenizer().encode(text);
     ASSERT_EQ(spans.size(), ids.size());
     int64_t at = 0;
     for (size_t k = 0; k < spans.size(); ++k) {
@@ -102,11 +36,10 @@ TEST(Tokenizer, SpansCoverTheTextWithoutGapsAndHoldTheirTokensBytes) {
       at = spans[k].end;
       const std::string covered = text.substr(static_cast<size_t>(spans[k].begin),
                                               static_cast<size_t>(spans[k].end - spans[k].begin));
-      StreamDecoder stream(trained());
-      if (trained().is_special(spans[k].id)) {
-        EXPECT_EQ(covered, trained().id_to_token(spans[k].id));
+      if (small_tokenizer().is_special(spans[k].id)) {
+        EXPECT_EQ(covered, small_tokenizer().id_to_token(spans[k].id));
       } else if (covered.find_first_not_of("abcdefghijklmnopqrstuvwxyz ") == std::string::npos) {
-        EXPECT_EQ(trained().decode({spans[k].id}), covered);
+        EXPECT_EQ(small_tokenizer().decode({spans[k].id}), covered);
       }
     }
     EXPECT_EQ(at, static_cast<int64_t>(text.size()));
@@ -117,9 +50,9 @@ TEST(Tokenizer, StreamNeverSplitsACodePointAndEndsWithTheWholeText) {
   RandomStream random(4, "stream");
   for (int i = 0; i < 500; ++i) {
     const std::string text = random_text(random, 40);
-    StreamDecoder stream(trained());
+    StreamDecoder stream(small_tokenizer());
     std::string shown;
-    for (const int64_t id : trained().encode(text)) {
+    for (const int64_t id : small_tokenizer().encode(text)) {
       shown += stream.push(id);
       EXPECT_EQ(text.compare(0, shown.size(), shown), 0);
       EXPECT_TRUE(shown.size() == text.size() || (text[shown.size()] & 0xC0) != 0x80);
@@ -129,43 +62,43 @@ TEST(Tokenizer, StreamNeverSplitsACodePointAndEndsWithTheWholeText) {
 }
 
 TEST(StreamDecoder, FinishesIncompleteBytesWithReplacementCharacters) {
-  auto ids = trained().encode("\xF0\x9F\x9A\xA6");  // four byte tokens
+  auto ids = small_tokenizer().encode("\xF0\x9F\x9A\xA6");  // four byte tokens
   ASSERT_EQ(ids.size(), 4u);
   ids.pop_back();
-  StreamDecoder stream(trained());
+  StreamDecoder stream(small_tokenizer());
   for (const int64_t id : ids) EXPECT_EQ(stream.push(id), "");
   EXPECT_EQ(stream.finish(), "\xEF\xBF\xBD");
-  EXPECT_EQ(trained().decode(ids), "\xEF\xBF\xBD");
+  EXPECT_EQ(small_tokenizer().decode(ids), "\xEF\xBF\xBD");
 }
 
 TEST(Tokenizer, SavedAndLoadedGivesTheSameIds) {
-  const auto dir = scratch("saved");
-  trained().save(dir);
+  const ScratchFolder folder("saved");
+  const auto& dir = folder.path();
+  small_tokenizer().save(dir);
   const Tokenizer loaded = Tokenizer::load(dir);
-  EXPECT_EQ(loaded.vocabulary_size(), trained().vocabulary_size());
+  EXPECT_EQ(loaded.vocabulary_size(), small_tokenizer().vocabulary_size());
   RandomStream random(5, "saved");
   for (int i = 0; i < 500; ++i) {
     const std::string text = random_text(random, 50) + "<|im_end|>" + random_text(random, 5);
-    EXPECT_EQ(loaded.encode(text), trained().encode(text));
+    EXPECT_EQ(loaded.encode(text), small_tokenizer().encode(text));
   }
   const std::string first = read_file(dir / "tokenizer.json");
   loaded.save(dir);
   EXPECT_EQ(read_file(dir / "tokenizer.json"), first);
-  std::filesystem::remove_all(dir);
 }
 
 TEST(Tokenizer, SpecialTokensAreOneIdAndAreSkippedInText) {
-  const auto ids = trained().encode("<|im_start|>user\n<image>go<|im_end|>");
-  EXPECT_EQ(ids.front(), trained().token_to_id("<|im_start|>"));
-  EXPECT_EQ(ids.back(), trained().token_to_id("<|im_end|>"));
-  EXPECT_TRUE(trained().is_special(ids.back()));
-  EXPECT_EQ(trained().decode(ids), "user\ngo");
-  EXPECT_EQ(trained().decode(ids, false), "<|im_start|>user\n<image>go<|im_end|>");
+  const auto ids = small_tokenizer().encode("<|im_start|>user\n<image>go<|im_end|>");
+  EXPECT_EQ(ids.front(), small_tokenizer().token_to_id("<|im_start|>"));
+  EXPECT_EQ(ids.back(), small_tokenizer().token_to_id("<|im_end|>"));
+  EXPECT_TRUE(small_tokenizer().is_special(ids.back()));
+  EXPECT_EQ(small_tokenizer().decode(ids), "user\ngo");
+  EXPECT_EQ(small_tokenizer().decode(ids, false), "<|im_start|>user\n<image>go<|im_end|>");
 }
 
 TEST(Tokenizer, RefusesTextThatIsNotUtf8) {
-  EXPECT_THROW(trained().encode("ab\xC3"), DataError);
-  EXPECT_THROW(trained().encode_spans("\xED\xA0\x80"), DataError);
+  EXPECT_THROW(small_tokenizer().encode("ab\xC3"), DataError);
+  EXPECT_THROW(small_tokenizer().encode_spans("\xED\xA0\x80"), DataError);
 }
 
 // The textbook algorithm: count all pairs anew for every merge.
@@ -228,9 +161,9 @@ TEST(TrainByteBpe, LearnsTheMergesOfTheTextbookAlgorithm) {
 
 TEST(TrainByteBpe, LearnsFromThreeMegabytesInSeconds) {
   const auto texts = driving_texts(3000, 170, 7);
-  const auto start = std::chrono::steady_clock::now();
-  const Tokenizer tokenizer = train_byte_bpe(texts, 1500, kSpecial);
-  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 20);
+  const std::clock_t start = std::clock();  // processor time: the machine may be busy
+  const Tokenizer tokenizer = train_byte_bpe(texts, 1500, kSpecialTokens);
+  EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, 10);
   EXPECT_EQ(tokenizer.vocabulary_size(), 1500);
 }
 
