@@ -25,7 +25,8 @@ Bpe& Bpe::operator=(Bpe&&) noexcept = default;
 
 Bpe::Bpe(std::vector<VocabularyEntry> vocabulary, const std::vector<Merge>& merges,
          BpeOptions options, const std::string& where)
-    : options_(std::move(options)), vocabulary_(std::move(vocabulary)),
+    : options_(std::move(options)),
+      vocabulary_(std::move(vocabulary)),
       pool_(std::make_unique<Pool>()) {
   uint32_t last = 0;
   for (const auto& [token, id] : vocabulary_) last = std::max(last, id);
@@ -48,8 +49,8 @@ Bpe::Bpe(std::vector<VocabularyEntry> vocabulary, const std::vector<Merge>& merg
     by_id_[id] = static_cast<int32_t>(i);
   }
   if (!options_.unknown.empty() && id_of(options_.unknown) < 0) {
-    throw DataError(str(where, ": field \"unk_token\": \"", options_.unknown,
-                        "\" is not in the vocabulary"));
+    throw DataError(
+        str(where, ": field \"unk_token\": \"", options_.unknown, "\" is not in the vocabulary"));
   }
   for (int b = 0; b < 256; ++b) {
     std::string character;
@@ -78,8 +79,8 @@ void Bpe::add_rules(const std::vector<Merge>& merges, const std::string& where) 
       return static_cast<uint32_t>(id);
     };
     const uint32_t a = need(left), b = need(right);
-    const size_t cut = right.starts_with(options_.continuing_prefix)
-                           ? options_.continuing_prefix.size() : 0;
+    const size_t cut =
+        right.starts_with(options_.continuing_prefix) ? options_.continuing_prefix.size() : 0;
     const uint32_t id = need(left + right.substr(cut));
     const uint64_t pair = uint64_t{a} << 32 | b;
     size_t slot = pair * kMix >> rules_shift_;
@@ -266,7 +267,9 @@ void Bpe::encode_word(Session::Workspace& workspace, std::string_view word,
 }
 
 Bpe::Session::Session(const Bpe& bpe) : bpe_(bpe), workspace_(bpe.pool_->borrow()) {}
-Bpe::Session::~Session() { bpe_.pool_->give_back(std::move(workspace_)); }
+Bpe::Session::~Session() {
+  bpe_.pool_->give_back(std::move(workspace_));
+}
 
 void Bpe::Session::encode(std::string_view word, std::vector<Piece>& out) {
   if (word.empty()) return;

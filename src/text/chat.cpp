@@ -83,7 +83,8 @@ std::string llama2(const Messages& messages, bool generate) {
 std::string llama3(const Messages& messages, bool generate) {
   std::string out = messages.empty() ? "" : "<|begin_of_text|>";
   for (const Message& m : messages) {
-    out += "<|start_header_id|>" + m.role + "<|end_header_id|>\n\n" + trim(m.content) + "<|eot_id|>";
+    out +=
+        "<|start_header_id|>" + m.role + "<|end_header_id|>\n\n" + trim(m.content) + "<|eot_id|>";
   }
   return generate ? out + "<|start_header_id|>assistant<|end_header_id|>\n\n" : out;
 }
@@ -135,7 +136,9 @@ std::string render_chat(const std::string& template_name, const std::vector<Mess
   return chosen.render(messages, add_generation_prompt);
 }
 
-std::string end_of_turn(const std::string& template_name) { return find(template_name).end_of_turn; }
+std::string end_of_turn(const std::string& template_name) {
+  return find(template_name).end_of_turn;
+}
 
 const std::vector<std::string>& chat_template_names() {
   static const std::vector<std::string> kNames = [] {

@@ -34,7 +34,8 @@ void read(const Json& json, const std::string& where, std::vector<DecodeStep>& o
     step.strip = json_utf8(json, "content", where);
     step.strip_start = json_int(json, "start", where);
     step.strip_stop = json_int(json, "stop", where);
-    if (step.strip.empty()) throw DataError(str(where, ": field \"content\": expected a character"));
+    if (step.strip.empty())
+      throw DataError(str(where, ": field \"content\": expected a character"));
     out.push_back(step);
   } else if (type == "Metaspace") {
     DecodeStep step{Kind::kMetaspace};

@@ -11,9 +11,9 @@ namespace mose::text {
 struct DecodeStep {
   enum class Kind { kByteLevel, kByteFallback, kReplace, kFuse, kStrip, kMetaspace };
   Kind kind;
-  std::string from, to;              // kReplace; kMetaspace: the mark and " "
-  bool prefix = false;               // kMetaspace: the first token loses its mark
-  std::string strip;                 // kStrip: the character, and how many at either end
+  std::string from, to;  // kReplace; kMetaspace: the mark and " "
+  bool prefix = false;   // kMetaspace: the first token loses its mark
+  std::string strip;     // kStrip: the character, and how many at either end
   int64_t strip_start = 0, strip_stop = 0;
 };
 

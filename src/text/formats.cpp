@@ -72,8 +72,8 @@ void add_tokens_of_directory(const fs::path& dir, TokenizerFile& file) {
     if (!tokens.is_object()) throw DataError(path.string() + ": expected an object of token: id");
     for (const auto& [token, id] : tokens.items()) {
       listed.push_back(token);
-      added.push_back(added_token(json_int(tokens, token, path.string()), token,
-                                  contains(special, token)));
+      added.push_back(
+          added_token(json_int(tokens, token, path.string()), token, contains(special, token)));
     }
   }
   for (const auto& [token, id] : file.vocabulary) {
@@ -103,8 +103,8 @@ std::vector<Merge> read_merges(const fs::path& path) {
 
 TokenizerFile read_vocabulary_and_merges(const fs::path& dir) {
   const fs::path path = dir / "vocab.json";
-  TokenizerFile file = parse_tokenizer_json("{\"model\":{\"vocab\":" + read_file(path) + "}}",
-                                            path.string());
+  TokenizerFile file =
+      parse_tokenizer_json("{\"model\":{\"vocab\":" + read_file(path) + "}}", path.string());
   file.merges = read_merges(dir / "merges.txt");
   file.config = config_of(dir);
   const Json& config = file.config;
@@ -114,7 +114,8 @@ TokenizerFile read_vocabulary_and_merges(const fs::path& dir) {
   if (qwen) file.document["normalizer"] = {{"type", "NFC"}};
   if (config.is_object() && json_flag(config, "add_prefix_space", false, path.string())) {
     Json& steps = file.document["pre_tokenizer"];
-    (steps.contains("pretokenizers") ? steps["pretokenizers"][1] : steps)["add_prefix_space"] = true;
+    (steps.contains("pretokenizers") ? steps["pretokenizers"][1] : steps)["add_prefix_space"] =
+        true;
   }
   add_tokens_of_directory(dir, file);
   return file;
@@ -129,7 +130,8 @@ FoundTokenizer find_tokenizer(const fs::path& path) {
     if (model) return {read_sentencepiece(path), path};
     return {read_tokenizer_file(path), path};
   }
-  if (fs::exists(path / "tokenizer.json")) return {read_tokenizer_file(path), path / "tokenizer.json"};
+  if (fs::exists(path / "tokenizer.json"))
+    return {read_tokenizer_file(path), path / "tokenizer.json"};
   if (fs::exists(path / "vocab.json") && fs::exists(path / "merges.txt")) {
     return {read_vocabulary_and_merges(path), path / "vocab.json"};
   }
@@ -139,7 +141,8 @@ FoundTokenizer find_tokenizer(const fs::path& path) {
     if (entry.path().extension() == ".tiktoken") candidates.push_back(entry.path());
   }
   if (candidates.empty()) {
-    throw DataError(str(path.string(), ": no tokenizer: expected tokenizer.json, vocab.json with "
+    throw DataError(str(path.string(),
+                        ": no tokenizer: expected tokenizer.json, vocab.json with "
                         "merges.txt, tokenizer.model or a .tiktoken file"));
   }
   std::sort(candidates.begin() + (candidates[0].filename() == "tokenizer.model" ? 1 : 0),

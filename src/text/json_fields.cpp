@@ -10,8 +10,8 @@ bool json_flag(const Json& object, const char* key, bool fallback, const std::st
   const auto it = object.find(key);
   if (it == object.end() || it->is_null()) return fallback;
   if (!it->is_boolean()) {
-    throw DataError(str(where, ": field \"", key, "\": expected true or false, found ",
-                        it->type_name()));
+    throw DataError(
+        str(where, ": field \"", key, "\": expected true or false, found ", it->type_name()));
   }
   return it->get<bool>();
 }

@@ -42,7 +42,8 @@ Normalizer strip(bool left, bool right) {
   return [left, right](TrackedText& text) {
     const std::string& bytes = text.bytes;
     size_t begin = 0, end = bytes.size(), length = 0;
-    while (left && begin < end && is_white_space(decode_utf8(bytes, begin, length))) begin += length;
+    while (left && begin < end && is_white_space(decode_utf8(bytes, begin, length)))
+      begin += length;
     while (right && end > begin) {
       size_t at = end - 1;
       while ((static_cast<unsigned char>(bytes[at]) & 0xC0) == 0x80) --at;

@@ -136,8 +136,8 @@ void add_byte_level(const Json& json, const std::string& where, PreTokenizers& o
     });
   }
   if (json_flag(json, "use_regex", true, where)) {
-    out.steps.push_back(split_step(std::make_shared<Pattern>(kGpt2Pattern, where),
-                                   Behavior::kIsolated, false));
+    out.steps.push_back(
+        split_step(std::make_shared<Pattern>(kGpt2Pattern, where), Behavior::kIsolated, false));
   }
   out.byte_level = true;
 }
@@ -149,7 +149,8 @@ void add_metaspace(const Json& json, const std::string& where, PreTokenizers& ou
   std::string scheme = json_flag(json, "add_prefix_space", true, where) ? "always" : "never";
   if (json.contains("prepend_scheme")) scheme = json_string(json, "prepend_scheme", where);
   if (scheme != "always" && scheme != "never" && scheme != "first") {
-    throw DataError(str(where, ": field \"prepend_scheme\": expected always, never or first, found \"",
+    throw DataError(str(where,
+                        ": field \"prepend_scheme\": expected always, never or first, found \"",
                         scheme, "\""));
   }
   out.steps.emplace_back([mark, scheme](Words& words) {
@@ -157,8 +158,8 @@ void add_metaspace(const Json& json, const std::string& where, PreTokenizers& ou
       const std::string_view word =
           std::string_view(words.text.bytes).substr(range.first, range.second - range.first);
       const bool marked = word.starts_with(mark) || word.starts_with(' ');
-      const bool wanted = scheme == "always" ||
-                          (scheme == "first" && words.text.origin(range).first == 0);
+      const bool wanted =
+          scheme == "always" || (scheme == "first" && words.text.origin(range).first == 0);
       if (wanted && !marked) rewriter.put(mark, range.first, range.first);
       for (size_t at = range.first; at < range.second; ++at) {
         if (words.text.bytes[at] == ' ') {
@@ -182,8 +183,7 @@ void read(const Json& json, const std::string& where, PreTokenizers& out) {
     throw DataError(str(where, ": \"", type, "\" after \"ByteLevel\" is not supported"));
   }
   const auto regex = [&](const char* expression, Behavior behavior, bool invert) {
-    out.steps.push_back(
-        split_step(std::make_shared<Pattern>(expression, where), behavior, invert));
+    out.steps.push_back(split_step(std::make_shared<Pattern>(expression, where), behavior, invert));
   };
   if (type == "Sequence") {
     for (const Json& item : json_array(json, "pretokenizers", where)) read(item, where, out);

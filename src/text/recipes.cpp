@@ -11,8 +11,8 @@ const char* const kLlama3Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 Json added_token(int64_t id, const std::string& content, bool special) {
-  return {{"id", id},          {"content", content}, {"single_word", false}, {"lstrip", false},
-          {"rstrip", false},   {"normalized", !special}, {"special", special}};
+  return {{"id", id},        {"content", content},     {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", !special}, {"special", special}};
 }
 
 Json byte_level_document(const std::string& pattern) {
@@ -62,9 +62,9 @@ Json sentencepiece_document(const std::string& unknown) {
        Json::array({Json{{"type", "Prepend"}, {"prepend", mark}}, replace(" ", mark)})}};
   document["decoder"] = {
       {"type", "Sequence"},
-      {"decoders", Json::array({replace(mark, " "), Json{{"type", "ByteFallback"}},
-                                Json{{"type", "Fuse"}},
-                                Json{{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}})}};
+      {"decoders",
+       Json::array({replace(mark, " "), Json{{"type", "ByteFallback"}}, Json{{"type", "Fuse"}},
+                    Json{{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}})}};
   document["model"]["unk_token"] = unknown;
   document["model"]["fuse_unk"] = true;
   document["model"]["byte_fallback"] = true;
@@ -78,11 +78,19 @@ std::vector<std::string> qwen_special_tokens() {
 }
 
 std::vector<std::string> llama3_special_tokens() {
-  std::vector<std::string> tokens = {
-      "<|begin_of_text|>",    "<|end_of_text|>", "<|reserved_special_token_0|>",
-      "<|reserved_special_token_1|>", "<|finetune_right_pad_id|>", "<|step_id|>",
-      "<|start_header_id|>",  "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>", "<|python_tag|>"};
-  for (int i = 2; tokens.size() < 256; ++i) tokens.push_back(str("<|reserved_special_token_", i, "|>"));
+  std::vector<std::string> tokens = {"<|begin_of_text|>",
+                                     "<|end_of_text|>",
+                                     "<|reserved_special_token_0|>",
+                                     "<|reserved_special_token_1|>",
+                                     "<|finetune_right_pad_id|>",
+                                     "<|step_id|>",
+                                     "<|start_header_id|>",
+                                     "<|end_header_id|>",
+                                     "<|eom_id|>",
+                                     "<|eot_id|>",
+                                     "<|python_tag|>"};
+  for (int i = 2; tokens.size() < 256; ++i)
+    tokens.push_back(str("<|reserved_special_token_", i, "|>"));
   return tokens;
 }
 

@@ -63,8 +63,12 @@ class Message {
           visit(tag >> 3, {}, value, true);
           break;
         }
-        case 1: at += 8; break;
-        case 5: at += 4; break;
+        case 1:
+          at += 8;
+          break;
+        case 5:
+          at += 4;
+          break;
         case 2: {
           const uint64_t size = varint();
           if (size > bytes_.size() - std::min(at, bytes_.size())) return;
@@ -72,7 +76,8 @@ class Message {
           at += size;
           break;
         }
-        default: return;
+        default:
+          return;
       }
     }
   }
@@ -86,8 +91,8 @@ struct ScoredMerge {
 };
 
 size_t code_points(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(),
-                                           [](char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 void check_settings(const std::string& proto, const std::string& where) {
@@ -103,8 +108,10 @@ void check_settings(const std::string& proto, const std::string& where) {
                         "\" is not supported, expected \"identity\" as in Llama's models"));
   }
   // Defaults of the format: a space in front, extra spaces removed, spaces escaped.
-  if (normalizer.number(3, 1) != 1 || normalizer.number(4, 1) != 0 || normalizer.number(5, 1) != 1) {
-    throw DataError(str(where, ": expected add_dummy_prefix and escape_whitespaces on and "
+  if (normalizer.number(3, 1) != 1 || normalizer.number(4, 1) != 0 ||
+      normalizer.number(5, 1) != 1) {
+    throw DataError(str(where,
+                        ": expected add_dummy_prefix and escape_whitespaces on and "
                         "remove_extra_whitespaces off, as in Llama's models"));
   }
 }
@@ -155,8 +162,10 @@ TokenizerFile read_sentencepiece(const std::filesystem::path& path) {
       if ((token[cut] & 0xC0) == 0x80) continue;
       const std::string left = token.substr(0, cut), right = token.substr(cut);
       if (normal.contains(left) && normal.contains(right)) {
-        merges.push_back({{left, right}, processor.GetScore(static_cast<int>(id)),
-                          code_points(left), code_points(right)});
+        merges.push_back({{left, right},
+                          processor.GetScore(static_cast<int>(id)),
+                          code_points(left),
+                          code_points(right)});
       }
     }
   }

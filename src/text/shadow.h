@@ -1,7 +1,7 @@
 // PCRE2 follows the Unicode version of the day it was built (14 for Debian 12's), Hugging Face
-// tokenizers follow Unicode 16. Patterns ask only for properties, so a text with newer characters is
-// matched through a shadow in which each of them is replaced by an older one of the same category
-// and length.
+// tokenizers follow Unicode 16. Patterns ask only for properties, so a text with newer characters
+// is matched through a shadow in which each of them is replaced by an older one of the same
+// category and length.
 #pragma once
 
 #include <string>

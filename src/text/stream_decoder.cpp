@@ -20,11 +20,12 @@ std::string StreamDecoder::push(int64_t id) {
   pending_.push_back(*token);
   // A run of byte tokens is text or replacement characters as a whole, so it waits for its end;
   // what a Strip may take from the end of the text waits for the end of the stream.
-  const bool waits = std::any_of(impl.decoder.begin(), impl.decoder.end(), [&](const DecodeStep& s) {
-    if (s.kind == DecodeStep::Kind::kByteFallback) return fallback_byte(*token) >= 0;
-    return s.kind == DecodeStep::Kind::kByteLevel ||
-           (s.kind == DecodeStep::Kind::kStrip && s.strip_stop > 0);
-  });
+  const bool waits =
+      std::any_of(impl.decoder.begin(), impl.decoder.end(), [&](const DecodeStep& s) {
+        if (s.kind == DecodeStep::Kind::kByteFallback) return fallback_byte(*token) >= 0;
+        return s.kind == DecodeStep::Kind::kByteLevel ||
+               (s.kind == DecodeStep::Kind::kStrip && s.strip_stop > 0);
+      });
   return waits ? "" : finish();
 }
 

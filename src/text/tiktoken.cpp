@@ -39,7 +39,8 @@ bool decode_base64(std::string_view text, std::string& out) {
 
 bool split_line(const std::string& line, std::string& token, uint32_t& rank) {
   const size_t space = line.find(' ');
-  if (space == std::string::npos || !decode_base64(std::string_view(line).substr(0, space), token)) {
+  if (space == std::string::npos ||
+      !decode_base64(std::string_view(line).substr(0, space), token)) {
     return false;
   }
   std::string digits = line.substr(space + 1);
@@ -66,7 +67,8 @@ std::string tiktoken_family(const std::filesystem::path& path) {
   if (name.find("qwen") != std::string::npos) return "qwen";
   // Llama 3 is published as a file of this form named tokenizer.model.
   if (name.find("llama") != std::string::npos || name == "tokenizer.model") return "llama3";
-  throw DataError(str(path.string(), ": cannot tell the family of this .tiktoken file, which gives the "
+  throw DataError(str(path.string(),
+                      ": cannot tell the family of this .tiktoken file, which gives the "
                       "pattern and special tokens: name it qwen.tiktoken or llama3.tiktoken"));
 }
 
@@ -77,8 +79,10 @@ TokenizerFile read_tiktoken(const std::filesystem::path& path, const std::string
     std::string token;
     uint32_t rank = 0;
     if (!split_line(line, token, rank)) {
-      throw DataError(str(where, ": line ", number, ": expected a base64 token, a space and a rank, "
-                          "found \"", line.substr(0, 60), "\""));
+      throw DataError(str(where, ": line ", number,
+                          ": expected a base64 token, a space and a rank, "
+                          "found \"",
+                          line.substr(0, 60), "\""));
     }
     tokens.emplace_back(token, rank);
   });

@@ -30,7 +30,8 @@ void Tokenizer::Impl::tokenize(std::string_view text, bool tracked, const Token&
     throw DataError(str("tokenizer: the text is not valid UTF-8 at byte ", valid));
   }
   if (text.size() > std::numeric_limits<uint32_t>::max()) {
-    throw UsageError(str("tokenizer: a text of ", text.size(), " bytes; at most 4 GiB are possible"));
+    throw UsageError(
+        str("tokenizer: a text of ", text.size(), " bytes; at most 4 GiB are possible"));
   }
   Bpe::Session session(*bpe);
   std::vector<Piece> pieces;
@@ -135,7 +136,9 @@ std::string Tokenizer::id_to_token(int64_t id) const {
   return token == nullptr ? std::string() : *token;
 }
 
-bool Tokenizer::is_special(int64_t id) const { return impl_->special(id); }
+bool Tokenizer::is_special(int64_t id) const {
+  return impl_->special(id);
+}
 
 int64_t Tokenizer::role_id(const std::string& role) const {
   const Json& config = impl_->file.config;

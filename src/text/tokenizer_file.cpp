@@ -36,8 +36,8 @@ class Reader : public nlohmann::json_sax<Json> {
     if (in_merges_ == 1) {
       const size_t space = v.find(' ');
       if (space == std::string::npos || v.find(' ', space + 1) != std::string::npos) {
-        fail("merges", str("item ", file_.merges.size(), ": expected two tokens and a space, found \"",
-                           v, "\""));
+        fail("merges", str("item ", file_.merges.size(),
+                           ": expected two tokens and a space, found \"", v, "\""));
       }
       file_.merges.emplace_back(v.substr(0, space), v.substr(space + 1));
       return true;
@@ -86,8 +86,8 @@ class Reader : public nlohmann::json_sax<Json> {
   bool end_array() override {
     if (in_merges_ == 2) {
       if (pair_.size() != 2) {
-        fail("merges", str("item ", file_.merges.size(), ": expected two tokens, found ",
-                           pair_.size()));
+        fail("merges",
+             str("item ", file_.merges.size(), ": expected two tokens, found ", pair_.size()));
       }
       file_.merges.emplace_back(pair_[0], pair_[1]);
       in_merges_ = 1;
@@ -101,8 +101,8 @@ class Reader : public nlohmann::json_sax<Json> {
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& e) override {
     const std::string what = e.what();
     const size_t at = what.find("] ");
-    throw DataError(str(where_, ": not valid JSON: ",
-                        at == std::string::npos ? what : what.substr(at + 2)));
+    throw DataError(
+        str(where_, ": not valid JSON: ", at == std::string::npos ? what : what.substr(at + 2)));
   }
 
  private:
@@ -165,8 +165,8 @@ TokenizerFile parse_tokenizer_json(std::string_view text, const std::string& whe
   }
   for (const auto& [token, id] : file.vocabulary) {
     if (valid_utf8_prefix(token) != token.size()) {
-      throw DataError(str(where, ": field \"model.vocab\": the token of id ", id,
-                          " is not valid UTF-8"));
+      throw DataError(
+          str(where, ": field \"model.vocab\": the token of id ", id, " is not valid UTF-8"));
     }
   }
   return file;
@@ -180,8 +180,8 @@ TokenizerFile read_tokenizer_file(const std::filesystem::path& path) {
   if (directory && std::filesystem::exists(config)) {
     file.config = load_json(config);
     if (!file.config.is_object()) {
-      throw DataError(str(config.string(), ": expected an object, found ",
-                          file.config.type_name()));
+      throw DataError(
+          str(config.string(), ": expected an object, found ", file.config.type_name()));
     }
   }
   return file;
@@ -204,9 +204,8 @@ void write_tokenizer_file(const std::filesystem::path& dir, const TokenizerFile&
   };
   std::string text = members(file.document, "  ", [&](const std::string& key, const Json& value) {
     if (key != "model") return dump(value, "  ");
-    std::string model = members(value, "    ", [&](const std::string&, const Json& inner) {
-      return dump(inner, "    ");
-    });
+    std::string model = members(
+        value, "    ", [&](const std::string&, const Json& inner) { return dump(inner, "    "); });
     model += ",\n    \"vocab\": {";
     const char* separator = "";
     for (const auto& [token, id] : file.vocabulary) {
@@ -229,7 +228,8 @@ void write_tokenizer_file(const std::filesystem::path& dir, const TokenizerFile&
 Json empty_tokenizer_document() {
   Json model = Json::object();
   model["type"] = "BPE";
-  for (const char* key : {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"}) {
+  for (const char* key :
+       {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"}) {
     model[key] = nullptr;
   }
   for (const char* key : {"fuse_unk", "byte_fallback", "ignore_merges"}) model[key] = false;

@@ -49,7 +49,8 @@ Tokenizer::Impl::Impl(TokenizerFile from, std::string place)
   pre_tokenizers = read_pre_tokenizers(part(document, "pre_tokenizer"), at("pre_tokenizer"));
   decoder = read_decoder(part(document, "decoder"), at("decoder"));
   const Json& model = json_object(document, "model", where);
-  if (file.vocabulary.empty()) throw DataError(at("model") + ": field \"vocab\" is missing or empty");
+  if (file.vocabulary.empty())
+    throw DataError(at("model") + ": field \"vocab\" is missing or empty");
   bpe.emplace(file.vocabulary, file.merges,
               read_model(model, pre_tokenizers.byte_level, at("model")), at("model"));
   read_added(document);
@@ -60,8 +61,8 @@ void Tokenizer::Impl::read_added(const Json& document) {
   const Json& list = part(document, "added_tokens");
   if (list.is_null()) return;
   if (!list.is_array()) {
-    throw DataError(str(where, ": field \"added_tokens\": expected an array, found ",
-                        list.type_name()));
+    throw DataError(
+        str(where, ": field \"added_tokens\": expected an array, found ", list.type_name()));
   }
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string at = str(where, ": added_tokens: item ", i);
@@ -85,8 +86,8 @@ void Tokenizer::Impl::read_added(const Json& document) {
     }
     const std::string* other = bpe->token(token.id);
     if (other != nullptr && *other != token.content) {
-      throw DataError(str(at, ": id ", token.id, " of \"", token.content,
-                          "\" belongs to \"", *other, "\" in the vocabulary"));
+      throw DataError(str(at, ": id ", token.id, " of \"", token.content, "\" belongs to \"",
+                          *other, "\" in the vocabulary"));
     }
     if (!added_ids.emplace(token.content, token.id).second ||
         !added_by_id.emplace(token.id, added.size()).second) {
@@ -143,8 +144,8 @@ void Tokenizer::Impl::read_post_processor(const Json& json, const std::string& a
     const Json& special = json_object(json_object(json, "special_tokens", at), name, at);
     for (const Json& id : json_array(special, "ids", at)) {
       if (!id.is_number_integer()) {
-        throw DataError(str(at, ": special_tokens: \"", name, "\": expected ids, found ",
-                            id.type_name()));
+        throw DataError(
+            str(at, ": special_tokens: \"", name, "\": expected ids, found ", id.type_name()));
       }
       (seen ? last : first).push_back(id.get<int64_t>());
     }

@@ -21,7 +21,9 @@ struct Word {
 
 using Pair = std::pair<uint32_t, uint32_t>;
 
-uint64_t key(Pair pair) { return uint64_t{pair.first} << 32 | pair.second; }
+uint64_t key(Pair pair) {
+  return uint64_t{pair.first} << 32 | pair.second;
+}
 
 struct PairPlaces {
   int64_t count = 0;
@@ -85,7 +87,8 @@ Trainer::Trainer(const std::vector<std::string>& texts,
         const auto [it, fresh] = places.emplace(word, static_cast<uint32_t>(words_.size()));
         if (fresh) {
           words_.emplace_back();
-          for (const char c : word) words_.back().symbols.push_back(ids[static_cast<unsigned char>(c)]);
+          for (const char c : word)
+            words_.back().symbols.push_back(ids[static_cast<unsigned char>(c)]);
         }
         ++words_[it->second].count;
       }
@@ -169,8 +172,8 @@ Tokenizer train_byte_bpe(const std::vector<std::string>& texts, int64_t vocabula
                          const std::vector<std::string>& special_tokens) {
   const int64_t fixed_entries = 256 + static_cast<int64_t>(special_tokens.size());
   if (vocabulary_size < fixed_entries) {
-    throw UsageError(str("train_byte_bpe: a vocabulary of ", vocabulary_size, " cannot hold 256 bytes and ",
-                         special_tokens.size(), " special tokens"));
+    throw UsageError(str("train_byte_bpe: a vocabulary of ", vocabulary_size,
+                         " cannot hold 256 bytes and ", special_tokens.size(), " special tokens"));
   }
   TokenizerFile file;
   std::vector<char32_t> alphabet;

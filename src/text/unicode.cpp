@@ -183,7 +183,9 @@ const ByteAlphabet kAlphabet;
 
 }  // namespace
 
-char32_t byte_to_char(unsigned char byte) { return kAlphabet.chars[byte]; }
+char32_t byte_to_char(unsigned char byte) {
+  return kAlphabet.chars[byte];
+}
 
 int char_to_byte(char32_t code) {
   return code < kAlphabet.bytes.size() ? kAlphabet.bytes[code] : -1;

@@ -1,9 +1,10 @@
-// The tokenizer behind a pipe, for comparisons with other libraries. Lines on stdin, lines on stdout:
+// The tokenizer behind a pipe, for comparisons with other libraries. Lines on stdin, lines on
+// stdout:
 //   tokenize MODEL encode        JSON string -> JSON array of ids
 //   tokenize MODEL special       the same with add_special_tokens
-//   tokenize MODEL decode        JSON array of ids -> JSON array [text, text with special tokens, streamed text]
-//   tokenize MODEL save DIR      loads and saves
-//   tokenize DIR train N [S ...] JSON strings -> a byte-level BPE of N entries with special tokens S
+//   tokenize MODEL decode        JSON array of ids -> JSON array [text, text with special tokens,
+//   streamed text] tokenize MODEL save DIR      loads and saves tokenize DIR train N [S ...] JSON
+//   strings -> a byte-level BPE of N entries with special tokens S
 #include <iostream>
 
 #include "mose/core/error.h"
@@ -15,7 +16,9 @@ namespace {
 using mose::Json;
 using mose::text::Tokenizer;
 
-std::string dump(const Json& json) { return json.dump(-1, ' ', true); }
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', true);
+}
 
 std::string streamed(const Tokenizer& tokenizer, const std::vector<int64_t>& ids) {
   mose::text::StreamDecoder stream(tokenizer);
@@ -45,7 +48,8 @@ int run(const std::vector<std::string>& args) {
     if (job == "decode") {
       const std::vector<int64_t> ids = input;
       std::cout << dump(Json{tokenizer.decode(ids), tokenizer.decode(ids, false),
-                             streamed(tokenizer, ids)}) << '\n';
+                             streamed(tokenizer, ids)})
+                << '\n';
     } else {
       std::cout << dump(tokenizer.encode(input.get<std::string>(), job == "special")) << '\n';
     }

@@ -23,9 +23,10 @@ TEST(RenderChat, WritesEachFamilysMarkup) {
   EXPECT_EQ(render_chat("llama2", kTurns, true),
             "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n<image>\nWhat is ahead? [/INST] A cone. "
             "</s><s>[INST] And left? [/INST]");
-  EXPECT_EQ(render_chat("phi", kTurns, true),
-            "<|system|>\nBe brief.<|end|>\n<|user|>\n<image>\nWhat is ahead?<|end|>\n<|assistant|>\n"
-            "A cone.<|end|>\n<|user|>\nAnd left?<|end|>\n<|assistant|>\n");
+  EXPECT_EQ(
+      render_chat("phi", kTurns, true),
+      "<|system|>\nBe brief.<|end|>\n<|user|>\n<image>\nWhat is ahead?<|end|>\n<|assistant|>\n"
+      "A cone.<|end|>\n<|user|>\nAnd left?<|end|>\n<|assistant|>\n");
   EXPECT_EQ(render_chat("llama3", kTurns, true),
             "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
             "<|start_header_id|>user<|end_header_id|>\n\n<image>\nWhat is ahead?<|eot_id|>"

@@ -89,8 +89,10 @@ std::string base64(const std::string& bytes) {
 TEST(Tiktoken, MergesByTheRankOfTheWholeToken) {
   std::string lines;
   int rank = 0;
-  for (int b = 0; b < 256; ++b) lines += base64(std::string(1, static_cast<char>(b))) + str(" ", rank++, "\n");
-  for (const char* token : {"ab", "bc", "abc", "abcd", " ab"}) lines += base64(token) + str(" ", rank++, "\n");
+  for (int b = 0; b < 256; ++b)
+    lines += base64(std::string(1, static_cast<char>(b))) + str(" ", rank++, "\n");
+  for (const char* token : {"ab", "bc", "abc", "abcd", " ab"})
+    lines += base64(token) + str(" ", rank++, "\n");
   const ScratchFolder folder("tiktoken");
   write_file(folder.path() / "qwen.tiktoken", lines);
   const Tokenizer tokenizer = Tokenizer::load(folder.path());
@@ -130,7 +132,8 @@ TEST(VocabularyAndMerges, EqualTheSameTokenizerAsOneFile) {
     merges += pair[0].get<std::string>() + " " + pair[1].get<std::string>() + "\n";
   }
   Json added = Json::object();
-  for (const Json& token : saved["added_tokens"]) added[token["content"].get<std::string>()] = token["id"];
+  for (const Json& token : saved["added_tokens"])
+    added[token["content"].get<std::string>()] = token["id"];
   std::filesystem::remove(folder.path() / "tokenizer.json");
   save_json(folder.path() / "vocab.json", saved["model"]["vocab"]);
   write_file(folder.path() / "merges.txt", merges);

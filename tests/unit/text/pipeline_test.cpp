@@ -33,7 +33,9 @@ TEST(Normalizer, NfcComposesAndSpansStillPointIntoTheOriginal) {
   Json document = characters({"a", "\xC3\xA9", "b"});  // a, é, b
   document["normalizer"] = {{"type", "NFC"}};
   const Tokenizer tokenizer = from_json(document);
-  const auto spans = tokenizer.encode_spans("ae\xCC\x81" "b");  // e + combining acute
+  const auto spans = tokenizer.encode_spans(
+      "ae\xCC\x81"
+      "b");  // e + combining acute
   ASSERT_EQ(ids_of(spans), (std::vector<int64_t>{0, 1, 2}));
   EXPECT_EQ(spans[1].begin, 1);
   EXPECT_EQ(spans[1].end, 4);
@@ -41,8 +43,9 @@ TEST(Normalizer, NfcComposesAndSpansStillPointIntoTheOriginal) {
 }
 
 TEST(Normalizer, LeavesCharactersNewerThanTheReferenceTablesAlone) {
-  const std::string modifier = "\xF0\x90\x9E\xA0";  // U+107A0 of Unicode 14: compatible with a letter
-  const std::string ligature = "\xEF\xAC\x81";        // fi
+  const std::string modifier =
+      "\xF0\x90\x9E\xA0";                       // U+107A0 of Unicode 14: compatible with a letter
+  const std::string ligature = "\xEF\xAC\x81";  // fi
   Json document = characters({"f", "i", ligature, modifier});
   document["normalizer"] = {{"type", "NFKC"}};
   const Tokenizer tokenizer = from_json(document);
@@ -53,8 +56,9 @@ TEST(Normalizer, PrependedTextCoversNoBytes) {
   Json document = characters({"_", "a", "b"});
   document["normalizer"] = {
       {"type", "Sequence"},
-      {"normalizers", Json::array({Json{{"type", "Prepend"}, {"prepend", "_"}},
-                                   Json{{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "_"}}})}};
+      {"normalizers",
+       Json::array({Json{{"type", "Prepend"}, {"prepend", "_"}},
+                    Json{{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "_"}}})}};
   const auto spans = from_json(document).encode_spans("a b");
   ASSERT_EQ(ids_of(spans), (std::vector<int64_t>{0, 1, 0, 2}));
   EXPECT_EQ(spans[0].begin, spans[0].end);
@@ -85,22 +89,28 @@ TEST(Unknown, CharactersFallBackToBytesThenToTheUnknownToken) {
   EXPECT_EQ(tokenizer.encode("a\xC3\xA9"), (std::vector<int64_t>{1, 2, 3}));
   EXPECT_EQ(tokenizer.encode("xyza"), (std::vector<int64_t>{0, 1}));
   EXPECT_EQ(tokenizer.decode({1, 2, 3}), "a\xC3\xA9");
-  EXPECT_EQ(tokenizer.decode({1, 2, 1}), "a\xEF\xBF\xBD" "a");
+  EXPECT_EQ(tokenizer.decode({1, 2, 1}),
+            "a\xEF\xBF\xBD"
+            "a");
   StreamDecoder stream(tokenizer);
   EXPECT_EQ(stream.push(1), "a");
   EXPECT_EQ(stream.push(2), "");
   EXPECT_EQ(stream.push(3), "");
-  EXPECT_EQ(stream.push(1), "\xC3\xA9" "a");
+  EXPECT_EQ(stream.push(1),
+            "\xC3\xA9"
+            "a");
 }
 
 TEST(AddedTokens, StripAndWholeWordsAreRespected) {
   Json document = characters({"a", "b", " "});
   const auto token = [](int id, const char* content, bool left, bool right, bool word) {
-    return Json{{"id", id}, {"content", content}, {"lstrip", left}, {"rstrip", right},
-                {"single_word", word}, {"normalized", false}, {"special", true}};
+    return Json{{"id", id},        {"content", content},  {"lstrip", left},
+                {"rstrip", right}, {"single_word", word}, {"normalized", false},
+                {"special", true}};
   };
-  document["added_tokens"] = Json::array(
-      {token(3, "<l>", true, false, false), token(4, "<r>", false, true, false), token(5, "ab", false, false, true)});
+  document["added_tokens"] =
+      Json::array({token(3, "<l>", true, false, false), token(4, "<r>", false, true, false),
+                   token(5, "ab", false, false, true)});
   const Tokenizer tokenizer = from_json(document);
   const auto spans = tokenizer.encode_spans("a  <l><r>  b");
   ASSERT_EQ(ids_of(spans), (std::vector<int64_t>{0, 3, 4, 1}));
@@ -111,12 +121,14 @@ TEST(AddedTokens, StripAndWholeWordsAreRespected) {
 
 TEST(PostProcessor, PutsItsTokensAroundTheText) {
   Json document = characters({"<s>", "</s>", "a"});
-  document["post_processor"] = {
-      {"type", "TemplateProcessing"},
-      {"single", {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
-                  {{"SpecialToken", {{"id", "</s>"}, {"type_id", 0}}}}}},
-      {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {0}}, {"tokens", {"<s>"}}}},
-                          {"</s>", {{"id", "</s>"}, {"ids", {1}}, {"tokens", {"</s>"}}}}}}};
+  document["post_processor"] = {{"type", "TemplateProcessing"},
+                                {"single",
+                                 {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
+                                  {{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+                                  {{"SpecialToken", {{"id", "</s>"}, {"type_id", 0}}}}}},
+                                {"special_tokens",
+                                 {{"<s>", {{"id", "<s>"}, {"ids", {0}}, {"tokens", {"<s>"}}}},
+                                  {"</s>", {{"id", "</s>"}, {"ids", {1}}, {"tokens", {"</s>"}}}}}}};
   const Tokenizer tokenizer = from_json(document);
   EXPECT_EQ(tokenizer.encode("a", true), (std::vector<int64_t>{0, 2, 1}));
   EXPECT_EQ(tokenizer.encode("a"), (std::vector<int64_t>{2}));
@@ -153,7 +165,8 @@ TEST(TokenizerJson, ErrorsNameTheFileAndTheKey) {
   bad["normalizer"] = {{"type", "Precompiled"}};
   expect(bad, "normalizer: \"Precompiled\"");
   bad = good;
-  bad["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Isolated"}};
+  bad["pre_tokenizer"] = {
+      {"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Isolated"}};
   expect(bad, "pre_tokenizer: regular expression");
   bad = good;
   bad["added_tokens"] = Json::array({Json{{"id", 9}, {"content", "a"}}});

@@ -39,9 +39,9 @@ std::string random_text(RandomStream& random, int64_t most_code_points) {
 
 std::vector<std::string> driving_texts(int64_t count, int64_t words, uint64_t seed) {
   static const std::vector<std::string> kWords = {
-      "the", "car", "ahead", "pedestrian", "is", "crossing", "slow", "down", "lane", "left",
-      "right", "traffic", "cone", "truck", "because", "construction", "vehicle", "near",
-      "ego", "should", "yield", "20", "m", "stop"};
+      "the",     "car",  "ahead", "pedestrian", "is",    "crossing", "slow",    "down",
+      "lane",    "left", "right", "traffic",    "cone",  "truck",    "because", "construction",
+      "vehicle", "near", "ego",   "should",     "yield", "20",       "m",       "stop"};
   RandomStream random(seed, "texts");
   std::vector<std::string> texts;
   for (int64_t i = 0; i < count; ++i) {

@@ -112,7 +112,8 @@ std::vector<std::string> slow_merges(const std::vector<std::string>& words, size
   for (char c = '!'; c <= '~'; ++c) id[std::string(1, c)] = c;
   std::vector<std::string> merges;
   while (merges.size() < count) {
-    std::map<std::pair<int64_t, int64_t>, std::pair<int64_t, std::pair<std::string, std::string>>> pairs;
+    std::map<std::pair<int64_t, int64_t>, std::pair<int64_t, std::pair<std::string, std::string>>>
+        pairs;
     for (const auto& word : split) {
       for (size_t i = 0; i + 1 < word.size(); ++i) {
         auto& entry = pairs[{id[word[i]], id[word[i + 1]]}];
@@ -149,7 +150,8 @@ TEST(TrainByteBpe, LearnsTheMergesOfTheTextbookAlgorithm) {
   std::vector<std::string> words;
   for (int i = 0; i < 300; ++i) {
     std::string word;
-    for (int64_t k = random.integer(1, 9); k > 0; --k) word += static_cast<char>('a' + random.integer(0, 3));
+    for (int64_t k = random.integer(1, 9); k > 0; --k)
+      word += static_cast<char>('a' + random.integer(0, 3));
     words.push_back(word);
   }
   const auto expected = slow_merges(words, 120);
