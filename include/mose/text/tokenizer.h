@@ -1,4 +1,5 @@
-// Tokenizers in Hugging Face's tokenizer.json form (byte-level BPE first), with the same ids and text.
+// Tokenizers in Hugging Face's tokenizer.json form (byte-level BPE first), with the same ids and
+// text.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +19,11 @@ struct TokenSpan {
 
 class Tokenizer {
  public:
-  // Reads DIR/tokenizer.json (or the file itself) and, when there, DIR/tokenizer_config.json. Without
-  // it: vocab.json + merges.txt (GPT-2, CodeGen/Phi, Qwen 2), a SentencePiece BPE tokenizer.model
-  // (Llama 2), or a .tiktoken file (Qwen by name; Llama 3's tokenizer.model is one too).
-  // Truncation and padding settings in the file are kept but not applied: they are the caller's.
-  // DataError names the file and key of what is malformed or not supported.
+  // Reads DIR/tokenizer.json (or the file itself) and, when there, DIR/tokenizer_config.json.
+  // Without it: vocab.json + merges.txt (GPT-2, CodeGen/Phi, Qwen 2), a SentencePiece BPE
+  // tokenizer.model (Llama 2), or a .tiktoken file (Qwen by name; Llama 3's tokenizer.model is one
+  // too). Truncation and padding settings in the file are kept but not applied: they are the
+  // caller's. DataError names the file and key of what is malformed or not supported.
   static Tokenizer load(const std::filesystem::path& path);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
@@ -71,10 +72,10 @@ class StreamDecoder {
 };
 
 // Learns a byte-level BPE vocabulary of `vocabulary_size` entries (256 bytes and special tokens
-// included) from texts, with GPT-2's pre-tokenizer. Deterministic: ties go to the smaller pair. Bytes
-// have ids 0 to 255 in GPT-2's order, merged tokens follow, special tokens come last. Texts with too
-// few different words give fewer entries. UsageError when bytes and special tokens alone exceed
-// `vocabulary_size`.
+// included) from texts, with GPT-2's pre-tokenizer. Deterministic: ties go to the smaller pair.
+// Bytes have ids 0 to 255 in GPT-2's order, merged tokens follow, special tokens come last. Texts
+// with too few different words give fewer entries. UsageError when bytes and special tokens alone
+// exceed `vocabulary_size`.
 Tokenizer train_byte_bpe(const std::vector<std::string>& texts, int64_t vocabulary_size,
                          const std::vector<std::string>& special_tokens);
 
