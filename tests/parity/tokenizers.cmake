@@ -8,4 +8,4 @@ if(NOT MOSE_TEST_PYTHON)
 endif()
 add_test(NAME parity.tokenizers COMMAND ${MOSE_TEST_PYTHON}
   ${CMAKE_CURRENT_LIST_DIR}/tokenizers_test.py $<TARGET_FILE:tokenize_for_parity>)
-set_tests_properties(parity.tokenizers PROPERTIES TIMEOUT 300)
+set_tests_properties(parity.tokenizers PROPERTIES TIMEOUT 900)
