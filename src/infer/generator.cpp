@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "mose/core/error.h"
@@ -99,6 +100,13 @@ std::vector<Generation> generate(models::VisionLanguageModel& model, const std::
   for (size_t i = 0; i < prompts.size(); ++i) running.prompts.push_back(i);
   auto cache = language::make_cache(model.config().language, static_cast<int64_t>(prompts.size()),
                                     longest + sampling.max_new_tokens, torch::dtype(weight_type).device(device));
+  // An answer is text: the token that stands for an image row is never chosen.
+  const int64_t image_token = model.config().image_token_id;
+  auto text_logits = [&](const Tensor& hidden_ND) {
+    auto logits = model.logits(hidden_ND);
+    if (image_token >= 0) logits.select(1, image_token).fill_(-std::numeric_limits<float>::infinity());
+    return logits;
+  };
   // The prompts as one packed stream (or, without the cache, prompts and answers so far).
   auto whole_pass = [&](bool with_cache) {
     std::vector<int64_t> tokens, lengths, image_rows;
@@ -120,7 +128,7 @@ std::vector<Generation> generate(models::VisionLanguageModel& model, const std::
     const auto result = model.forward(torch::tensor(tokens, torch::kInt64).to(device), plan, chosen, forward);
     std::vector<int64_t> last;
     for (size_t n = 1; n < plan.offsets.size(); ++n) last.push_back(plan.offsets[n] - 1);
-    return model.logits(result.hidden_TD.index_select(0, torch::tensor(last, torch::kInt64).to(device)));
+    return text_logits(result.hidden_TD.index_select(0, torch::tensor(last, torch::kInt64).to(device)));
   };
 
   Tensor logits_NV = whole_pass(options.cache);
@@ -158,7 +166,7 @@ std::vector<Generation> generate(models::VisionLanguageModel& model, const std::
     forward.cache = &cache;
     const auto result = model.forward(torch::tensor(running.next, torch::kInt64).to(device), plan, {}, forward);
     if (options.routing) record_routing(result.routings, running, out);
-    logits_NV = model.logits(result.hidden_TD);
+    logits_NV = text_logits(result.hidden_TD);
   }
   return out;
 }
