@@ -16,7 +16,7 @@ for bin in "$MOSE_BIN" "$work/bin"; do
   for program in mose-data mose-eval; do
     [[ -x $bin/$program ]] || { echo "without_libtorch: $bin/$program was not built" >&2; exit 1; }
     libraries=$(ldd "$bin/$program")
-    if grep -E 'torch|libc10|cuda' <<<"$libraries"; then
+    if grep -E 'torch|libc10|libcuda|libcublas' <<<"$libraries"; then
       echo "without_libtorch: $bin/$program links the libraries above" >&2
       exit 1
     fi
