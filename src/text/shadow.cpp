@@ -68,19 +68,24 @@ constexpr bool may_differ(unsigned char lead) {
 
 }  // namespace
 
+char32_t older_stand_in(char32_t code) {
+  const auto* it = std::lower_bound(std::begin(kStandIns), std::end(kStandIns), code,
+                                    [](const Stand& s, char32_t c) { return s.last < c; });
+  return it == std::end(kStandIns) || code < it->first ? code : it->stand_in;
+}
+
 bool shadow_text(std::string_view text, std::string& shadow) {
   bool differs = false;
   for (size_t at = 0; at < text.size(); ++at) {
     if (!may_differ(static_cast<unsigned char>(text[at]))) continue;
     size_t length = 0;
     const char32_t code = decode_utf8(text, at, length);
-    const auto* it = std::lower_bound(std::begin(kStandIns), std::end(kStandIns), code,
-                                      [](const Stand& s, char32_t c) { return s.last < c; });
-    if (it == std::end(kStandIns) || code < it->first) continue;
+    const char32_t other = older_stand_in(code);
+    if (other == code) continue;
     if (!differs) shadow = text;
     differs = true;
     std::string stand_in;
-    append_utf8(stand_in, it->stand_in);
+    append_utf8(stand_in, other);
     shadow.replace(at, length, stand_in);
   }
   return differs;

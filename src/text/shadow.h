@@ -13,4 +13,7 @@ namespace mose::text {
 // UTF-8; offsets in the shadow are offsets in the text.
 bool shadow_text(std::string_view text, std::string& shadow);
 
+// An older code point of the same category for one that needs it, else the code point itself.
+char32_t older_stand_in(char32_t code);
+
 }  // namespace mose::text

@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "text/shadow.h"
+
 namespace mose::text {
 
 char32_t decode_utf8(std::string_view text, size_t at, size_t& length) {
@@ -145,7 +147,7 @@ bool is_word(char32_t code) {
       (code >= 0x1F170 && code <= 0x1F189)) {
     return true;
   }
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(older_stand_in(code)))) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
