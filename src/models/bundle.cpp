@@ -77,6 +77,18 @@ void check_replaceable(const fs::path& dir) {
   }
 }
 
+void write_files(const fs::path& dir, const Bundle& bundle) {
+  Json config;
+  config["model_type"] = "mose";
+  config["torch_dtype"] = bundle.model->parameters().front().dtype() == torch::kBFloat16 ? "bfloat16" : "float32";
+  config.update(to_json_config(bundle.model->config()));
+  save_json(dir / "config.json", config);
+  io::save_sharded(dir, weights_for_file(*bundle.model));
+  bundle.tokenizer.save(dir);
+  vision::save_preprocess(dir, bundle.preprocess);
+  save_json(dir / "skills.json", bundle.taxonomy.to_json());
+}
+
 }  // namespace
 
 void save_bundle(const fs::path& folder, const Bundle& bundle) {
@@ -88,15 +100,13 @@ void save_bundle(const fs::path& folder, const Bundle& bundle) {
   beside += str(".tmp.", ::getpid());
   fs::remove_all(beside);
   make_directories(beside);
-  Json config;
-  config["model_type"] = "mose";
-  config["torch_dtype"] = bundle.model->parameters().front().dtype() == torch::kBFloat16 ? "bfloat16" : "float32";
-  config.update(to_json_config(bundle.model->config()));
-  save_json(beside / "config.json", config);
-  io::save_sharded(beside, weights_for_file(*bundle.model));
-  bundle.tokenizer.save(beside);
-  vision::save_preprocess(beside, bundle.preprocess);
-  save_json(beside / "skills.json", bundle.taxonomy.to_json());
+  try {
+    write_files(beside, bundle);
+  } catch (...) {
+    std::error_code ignored;  // the write's error is the one to tell
+    fs::remove_all(beside, ignored);
+    throw;
+  }
   // rename() cannot replace a directory with content: the old one steps aside first.
   fs::path old = dir;
   old += str(".old.", ::getpid());

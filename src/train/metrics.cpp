@@ -9,7 +9,7 @@ namespace mose::train {
 
 Metrics::Metrics(const std::filesystem::path& run, int64_t step) : file_(run / "metrics.jsonl") {
   make_directories(run);
-  if (std::filesystem::exists(file_)) {
+  if (std::filesystem::is_regular_file(file_)) {
     std::string kept;
     for_each_line(file_, [&](const std::string& line, int64_t) {
       const Json json = Json::parse(line, nullptr, false);  // the last line may be half-written

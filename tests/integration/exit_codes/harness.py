@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import tempfile
 import time
@@ -27,12 +28,14 @@ class Case:
     untouched: Sequence[str] = ()
     stdout_to: str = ""  # a path such as /dev/full
     prints: Sequence[str] = ()  # on stdout
+    file_limit: int = 0  # bytes that a file may grow to, where a full disk cannot be had: the same failed write
 
 
-def run(program, args, stdout_to=""):
+def run(program, args, stdout_to="", file_limit=0):
+    limit = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))) if file_limit else None
     with open(stdout_to, "wb") if stdout_to else tempfile.TemporaryFile() as out:
         result = subprocess.run([BIN / program, *args], stdin=subprocess.DEVNULL, stdout=out,
-                                stderr=subprocess.PIPE, timeout=300, check=False)
+                                stderr=subprocess.PIPE, timeout=300, check=False, preexec_fn=limit)
         text = b""
         if not stdout_to:
             out.seek(0)
@@ -52,7 +55,7 @@ def failures(program, case):
         case.arrange(folder)
         before = {path: content(folder / path) for path in case.untouched}
         args = [str(arg).replace("{dir}", name) for arg in case.args]
-        code, out, err = run(program, args, case.stdout_to)
+        code, out, err = run(program, args, case.stdout_to, case.file_limit)
         if code != case.code:
             wrong.append(f"exit code {code}, expected {case.code}")
         wrong += [f"stderr lacks {text!r}" for text in case.says if text.replace("{dir}", name) not in err]
@@ -60,7 +63,7 @@ def failures(program, case):
         if case.code and len(err.strip().splitlines()) == 0:
             wrong.append("nothing on stderr")
         wrong += [f"{path} was changed" for path in case.untouched if content(folder / path) != before[path]]
-        leftovers = [str(path) for path in folder.rglob("*.tmp.*")]
+        leftovers = [str(path) for path in folder.rglob("*.tmp*")]
         wrong += [f"left {path} behind" for path in leftovers]
         if wrong:
             wrong.append(f"command: {program} {' '.join(args)}\n    stderr: {err.strip()[-1500:]}")

@@ -68,6 +68,7 @@ CASES = [
     Case("hash of a truncated file", ["hash", "{dir}/model"], 3, ["model.safetensors", "truncated"],
          tiny_model.spoilt("model.safetensors", tiny_model.first_half)),
     Case("hash of nothing", ["hash", "{dir}/none"], 3, ["{dir}/none", "no such file"]),
+    Case("no room for the weights", new(), 1, ["model.safetensors", "File too large"], TOKENIZER, OUT, file_limit=30_000),
     Case("full disk behind stdout", ["info", "{dir}/model"], 1, ["standard output"], tiny_model.make,
          stdout_to="/dev/full"),
 ]

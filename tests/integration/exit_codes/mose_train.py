@@ -57,6 +57,11 @@ def full_disk(folder):
     coda.full(folder / "run" / "data" / "skills.json")
 
 
+def full_metrics(folder):
+    arranged()(folder)
+    coda.full(folder / "run" / "metrics.jsonl")
+
+
 def sets(*items):
     return [*TRAIN, *(arg for item in items for arg in ("--set", item))]
 
@@ -93,5 +98,8 @@ CASES = [
          truncated_weights),
     Case("a folder that holds a run", TRAIN, 2, ["{dir}/run", "--resume auto"],
          with_file("run/config.json", "{}"), RUN),
+    Case("no room for a checkpoint", TRAIN, 1, ["model.safetensors", "File too large"], arranged(),
+         ["run/checkpoints/step_00000001/DONE"], file_limit=60_000),
+    Case("full disk behind the metrics", TRAIN, 1, ["metrics.jsonl", "disk full"], full_metrics),
     Case("full disk", TRAIN, 1, ["skills.json", "No space left on device"], full_disk),
 ]
