@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job end to end on the procedural set: scenes, skill dataset, dense training, upcycling, router
 # pretraining, fine-tuning of three arms at the same activated size, prediction, the blind control, scores
-# and a report. About 15 minutes on two cores after set-up, under 6 GiB of memory.
+# and a report. About 15 minutes on two cores after set-up, under 3 GiB of memory.
 #
 #   scripts/demo.sh              everything, into runs/demo (an earlier one is replaced)
 #   scripts/demo.sh --no-setup   without scripts/setup.sh first
@@ -10,7 +10,7 @@
 # environment: MOSE_BIN (programs, build/bin), MOSE_DEMO_OUT (results, runs/demo)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-setup=1 train=2000 val=64 test=100 base_steps=() arm_steps=() router_steps=()
+setup=1 train=4000 val=64 test=100 base_steps=() arm_steps=() router_steps=()
 for option in "$@"; do
   case $option in
     --no-setup) setup=0 ;;

@@ -3,6 +3,7 @@
 usage: demo_scores.py DEMO_DIR SECONDS_SO_FAR
 """
 import json
+import os
 import pathlib
 import sys
 
@@ -38,12 +39,21 @@ def arm_entry(folder):
     return entry
 
 
+def machine():
+    """The processor's name and how many of its cores this machine has."""
+    names = [line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    return {"processor": names[0] if names else "unknown", "cores": os.cpu_count()}
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     arms = {name: arm_entry(out / name) for name in LABELS}
     (out / "scores.json").write_text(json.dumps({
         "comparable": False,
         "comparability": "Facts and text scores on the procedural scenes; not comparable with published CODA-LM scores.",
+        "command": "scripts/demo.sh",
+        "machine": machine(),
+        "seconds_before_report": int(sys.argv[2]),
         "base_train_seconds": read(out / "base/summary.json")["train_seconds"],
         "arms": arms,
     }, indent=2) + "\n")

@@ -36,18 +36,44 @@ torch::Tensor rows(const torch::Tensor& tensor, int64_t begin, int64_t end) {
   return tensor.defined() ? tensor.slice(0, begin, end) : tensor;
 }
 
+// [2, N] of N pairs.
+torch::Tensor pairs_tensor(const std::vector<std::pair<int64_t, int64_t>>& pairs) {
+  torch::Tensor out = torch::empty({2, static_cast<int64_t>(pairs.size())}, torch::kInt64);
+  auto at = out.accessor<int64_t, 2>();
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    at[0][static_cast<int64_t>(i)] = pairs[i].first;
+    at[1][static_cast<int64_t>(i)] = pairs[i].second;
+  }
+  return out;
+}
+
+// The pairs whose first number lies in [begin, end), counted from begin.
+torch::Tensor slice_pairs(const torch::Tensor& pairs_2N, int64_t begin, int64_t end) {
+  if (!pairs_2N.defined()) return pairs_2N;
+  const auto first = pairs_2N.select(0, 0);
+  auto part = pairs_2N.index_select(1, ((first >= begin) & (first < end)).nonzero().squeeze(1));
+  part.select(0, 0).sub_(begin);
+  return part;
+}
+
 }  // namespace
 
-Batch collate(const std::vector<Item>& items, const LabelSizes& sizes) {
+Batch collate(const std::vector<Item>& items, const LabelSizes& sizes, int64_t rows) {
   if (items.empty()) throw Error("collate: expected at least one sample");
   Batch batch;
   std::vector<int64_t> lengths;
   std::vector<torch::Tensor> pixels, regions;
+  std::vector<std::pair<int64_t, int64_t>> row_words, scene_words;
   for (const Item& item : items) {
     lengths.push_back(item.sample->length());
     batch.ids.push_back(item.sample->id);
     batch.images.push_back(item.pixels_CHW.defined() ? 1 : 0);
-    if (item.pixels_CHW.defined()) pixels.push_back(item.pixels_CHW);
+    if (item.pixels_CHW.defined()) {
+      const auto image = static_cast<int64_t>(pixels.size());
+      for (const auto& [row, token] : item.row_words) row_words.emplace_back(image * rows + row, token);
+      for (const int64_t token : item.sample->scene_words) scene_words.emplace_back(image, token);
+      pixels.push_back(item.pixels_CHW);
+    }
     if (item.region_PC.defined()) regions.push_back(item.region_PC);
   }
   batch.plan = nn::make_plan(lengths);
@@ -77,6 +103,9 @@ Batch collate(const std::vector<Item>& items, const LabelSizes& sizes) {
   }
   if (!pixels.empty()) batch.pixels_BCHW = torch::stack(pixels);
   if (!regions.empty()) batch.region_BPC = torch::stack(regions);
+  batch.image_rows = static_cast<int64_t>(pixels.size()) * rows;
+  batch.row_words_2N = pairs_tensor(row_words);
+  batch.scene_words_2N = pairs_tensor(scene_words);
   batch.samples = static_cast<int64_t>(items.size());
   return batch;
 }
@@ -93,6 +122,8 @@ Batch to_device(const Batch& batch, torch::Device device) {
   result.labels.skill_TS = moved(batch.labels.skill_TS, device);
   result.labels.skill_weight_T = moved(batch.labels.skill_weight_T, device);
   result.region_BPC = moved(batch.region_BPC, device);
+  result.row_words_2N = moved(batch.row_words_2N, device);
+  result.scene_words_2N = moved(batch.scene_words_2N, device);
   return result;
 }
 
@@ -127,6 +158,11 @@ Batch slice_samples(const Batch& batch, int64_t begin, int64_t end) {
     result.pixels_BCHW = rows(batch.pixels_BCHW, first_image, last_image);
     result.region_BPC = rows(batch.region_BPC, first_image, last_image);
   }
+  const int64_t all_images = std::accumulate(batch.images.begin(), batch.images.end(), int64_t{0});
+  const int64_t of_image = all_images > 0 ? batch.image_rows / all_images : 0;
+  result.image_rows = (last_image - first_image) * of_image;
+  result.row_words_2N = slice_pairs(batch.row_words_2N, first_image * of_image, last_image * of_image);
+  result.scene_words_2N = slice_pairs(batch.scene_words_2N, first_image, last_image);
   result.samples = end - begin;
   return result;
 }

@@ -12,9 +12,10 @@ struct Item {
   const Encoded* sample = nullptr;
   torch::Tensor pixels_CHW;  // float32
   torch::Tensor region_PC;   // undefined without region targets
+  std::vector<std::pair<int64_t, int64_t>> row_words;  // (image row, token of an object there)
 };
 
-// Concatenates the samples; every tensor is on the CPU.
-Batch collate(const std::vector<Item>& items, const LabelSizes& sizes);
+// Concatenates the samples, an image having `rows` rows; every tensor is on the CPU.
+Batch collate(const std::vector<Item>& items, const LabelSizes& sizes, int64_t rows);
 
 }  // namespace mose::data

@@ -109,6 +109,24 @@ RowLabels place_labels(RowLabels answer, const std::vector<text::TokenSpan>& tok
   return answer;
 }
 
+std::vector<int64_t> each_once(std::vector<int64_t> tokens) {
+  std::sort(tokens.begin(), tokens.end());
+  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+  return tokens;
+}
+
+// What the words loss of the trainer holds image rows against.
+void collect_words(Encoded& sample, const text::Tokenizer& tokenizer) {
+  for (const skills::RegionTarget& object : sample.objects) {
+    sample.object_words.push_back(each_once(tokenizer.encode(object.description)));
+  }
+  if (sample.task == "region_perception" || sample.image.empty()) return;
+  for (size_t t = 0; t < sample.targets.size(); ++t) {
+    if (sample.segments[t] == 0 && sample.targets[t] >= 0) sample.scene_words.push_back(sample.targets[t]);
+  }
+  sample.scene_words = each_once(std::move(sample.scene_words));
+}
+
 }  // namespace
 
 void EncodeConfig::visit(FieldVisitor& v) {
@@ -200,6 +218,7 @@ Encoded encode_sample(const skills::Sample& sample, const skills::Taxonomy& taxo
   result.tokens.resize(rows);
   result.targets.resize(rows);
   result.segments.resize(rows);
+  collect_words(result, tokenizer);
   const auto place = [&](Level level, size_t classes) {
     return place_labels(label_tokens(answer, sample, taxonomy, level), answer, sample.answer,
                         static_cast<int64_t>(classes), prompt, rows, config);

@@ -161,12 +161,12 @@ struct Loader::Impl {
   }
 
   Item load(const Encoded& sample, int64_t epoch) {
-    Item item{&sample, {}, {}};
+    Item item{&sample, {}, {}, {}};
     if (sample.image.empty()) return item;
     vision::ImageSize original;
     if (config.blind) {
       item.pixels_CHW = vision::mean_colour_image(preprocess);
-      if (!grid.categories.empty()) original = cache.size(sample.image);
+      if (grid.patches() > 0) original = cache.size(sample.image);
     } else {
       const vision::RawImage image = cache.get(sample.image);
       original = image.original;
@@ -179,6 +179,14 @@ struct Loader::Impl {
     }
     if (!grid.categories.empty()) {
       item.region_PC = region_targets(sample.objects, grid, original, preprocess);
+    }
+    if (grid.patches() > 0) {
+      for (size_t i = 0; i < sample.object_words.size(); ++i) {
+        for (const int64_t row : covered_cells(sample.objects[i].box, grid.height / grid.merge,
+                                               grid.width / grid.merge, original, preprocess)) {
+          for (const int64_t token : sample.object_words[i]) item.row_words.emplace_back(row, token);
+        }
+      }
     }
     return item;
   }
@@ -199,7 +207,7 @@ struct Loader::Impl {
           built.skipped.push_back(str("sample ", sample.id, ": ", error.what()));
         }
       }
-      if (!items.empty()) built.batch = collate(items, sizes);
+      if (!items.empty()) built.batch = collate(items, sizes, grid.patches() / (grid.merge * grid.merge));
     } catch (...) {
       built.error = std::current_exception();
     }

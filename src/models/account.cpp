@@ -11,10 +11,13 @@ namespace {
 int64_t tower_parameters(const vision::Config& c) {
   int64_t count = 0, channels = 3, left = c.patch_size;
   if (c.stem == "conv") {
-    for (int64_t next = c.stem_width; left > 1; left /= 2, next = std::min(2 * next, c.hidden_size)) {
-      count += channels * next * 9 + next + 2 * next;  // convolution, bias, group norm
-      channels = next;
-    }
+    const auto add = [&](int64_t out, int64_t kernel) {
+      count += channels * out * kernel * kernel + out + 2 * out;  // convolution, bias, group norm
+      channels = out;
+    };
+    add(c.stem_width, 4);
+    for (left /= 4; left > 1; left /= 2) add(std::min(2 * channels, c.hidden_size), 3);
+    add(channels, 3);
   }
   count += channels * c.hidden_size * left * left + c.hidden_size;  // patch embedding
   count += c.patches() * c.hidden_size + 2 * c.hidden_size;         // positions, last norm

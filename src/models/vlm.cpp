@@ -68,6 +68,19 @@ ImageFeatures VisionLanguageModel::encode_images(const Tensor& pixels_BCHW) {
   return features;
 }
 
+void VisionLanguageModel::calibrate(const Tensor& pixels_BCHW, const Tensor& region_BPC, double positive) {
+  constexpr double kRowScale = 0.1;  // image rows start about as long as the embeddings of words
+  const torch::NoGradGuard no_grad;
+  tower_->calibrate(pixels_BCHW);
+  projector_->calibrate(tower_->forward(pixels_BCHW), kRowScale);
+  if (!region_head_ || !region_BPC.defined()) return;
+  // From zero the first steps would only learn that most patches are empty, and teach the tower one
+  // large direction that all patches share (the reason for RetinaNet's prior; Lin et al., 2017).
+  const auto share_C = region_BPC.flatten(0, 1).mean(0).clamp(1e-4, 1 - 1e-4);
+  region_head_->bias.copy_((positive * share_C / (1 - share_C)).log());
+  region_head_->weight.mul_(0.1);
+}
+
 Tensor VisionLanguageModel::region_logits(const Tensor& tower_BPD) const {
   if (!region_head_) throw Error("this model has no region head (region_categories is empty)");
   return region_head_->forward(tower_BPD);

@@ -7,6 +7,16 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias, double init_scale) {
   if (with_bias) bias = register_parameter("bias", torch::zeros({out}));
 }
 
+void standardise(torch::Tensor& weight, torch::Tensor& bias, const torch::Tensor& y, int64_t channels) {
+  const torch::NoGradGuard no_grad;
+  const auto y_CN = y.transpose(0, channels).flatten(1);
+  const auto mean_C = y_CN.mean(1), deviation_C = y_CN.std(1) + 1e-3;
+  std::vector<int64_t> rows(static_cast<size_t>(weight.dim()), 1);
+  rows[0] = -1;
+  weight.div_(deviation_C.view(rows));
+  bias.sub_(mean_C).div_(deviation_C);
+}
+
 RmsNorm::RmsNorm(int64_t width, double eps) : eps_(eps) {
   weight = register_parameter("weight", torch::ones({width}));
 }

@@ -81,6 +81,13 @@ struct Composer {
     }
   }
 
+  // What a region's text describes, and what it reasons.
+  std::pair<std::string, std::string> cut_region(const coda::Region& region) const {
+    const std::string text = trim(region.text);
+    const int64_t cut = annotator.reasoning_start(text, 0, static_cast<int64_t>(text.size()));
+    return {trim(text.substr(0, static_cast<size_t>(cut))), text.substr(static_cast<size_t>(cut))};
+  }
+
   Sample start(const std::string& name, const std::string& form, const std::string& task) const {
     Sample sample;
     sample.id = annotation.id + "/" + name;
@@ -88,7 +95,7 @@ struct Composer {
     sample.form = form;
     sample.task = task;
     for (const coda::Region& region : annotation.regions) {
-      sample.objects.push_back({region.box, region.category_name});
+      sample.objects.push_back({region.box, region.category_name, cut_region(region).first});
     }
     return sample;
   }
@@ -200,10 +207,7 @@ struct Composer {
     Sample sample = start("single_region/" + region.index, "single_turn", "region_perception");
     ask_region(sample, region);
     Answer answer(annotator, sample);
-    const std::string text = trim(region.text);
-    const int64_t cut = annotator.reasoning_start(text, 0, static_cast<int64_t>(text.size()));
-    const std::string description = trim(text.substr(0, static_cast<size_t>(cut)));
-    const std::string reasoning = text.substr(static_cast<size_t>(cut));
+    const auto [description, reasoning] = cut_region(region);
     std::vector<int64_t> skills = annotator.region_skills(region.category_name);
     answer.header(annotator.rule_stage("struct.region"));
     answer.append(description, "struct.region", skills);

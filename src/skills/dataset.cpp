@@ -51,7 +51,8 @@ Json sample_to_json(const Sample& sample, const Taxonomy& taxonomy) {
   }
   for (const RegionTarget& o : sample.objects) {
     objects.push_back({{"box", Json::array({o.box.x, o.box.y, o.box.w, o.box.h})},
-                       {"category", o.category}});
+                       {"category", o.category},
+                       {"description", o.description}});
   }
   Json json = {{"id", sample.id},           {"image", sample.image},       {"form", sample.form},
                {"task", sample.task},       {"question", sample.question}, {"answer", sample.answer},
@@ -109,7 +110,9 @@ Sample sample_from_json(const Json& json, const Taxonomy& taxonomy, const std::s
       }
       v[k] = box[k].get<double>();
     }
-    sample.objects.push_back({{v[0], v[1], v[2], v[3]}, json_string(objects[i], "category", here)});
+    sample.objects.push_back({{v[0], v[1], v[2], v[3]},
+                              json_string(objects[i], "category", here),
+                              json_string(objects[i], "description", here)});
   }
   return sample;
 }

@@ -16,6 +16,7 @@ StepWeights step_weights(const LossWeights& loss, int64_t step, int64_t steps) {
   w.balance = optim::schedule_value(loss.balance, step, steps);
   w.z = optim::schedule_value(loss.z, step, steps);
   w.region = optim::schedule_value(loss.region, step, steps);
+  w.words = optim::schedule_value(loss.words, step, steps);
   w.segments = {loss.describe, loss.reason, loss.plan};
   w.region_positive = loss.region_positive;
   return w;
@@ -70,6 +71,8 @@ Normalisers normalisers(const data::Batch& batch, const StepWeights& weights) {
   n.rows = row_weights(batch.segments_T.index_select(0, rows), weights).sum().item<double>();
   n.samples = static_cast<double>(batch.samples);
   n.images = batch.pixels_BCHW.defined() ? static_cast<double>(batch.pixels_BCHW.size(0)) : 0;
+  n.word_rows = static_cast<double>(word_bags(batch.row_words_2N));
+  n.word_images = static_cast<double>(word_bags(batch.scene_words_2N));
   return n;
 }
 
@@ -84,6 +87,7 @@ void LossReport::add(const LossReport& other) {
   sum(balance, other.balance);
   sum(z, other.z);
   sum(region, other.region);
+  sum(words, other.words);
   for (size_t g = 0; g < 3; ++g) {
     sum(segment_sum[g], other.segment_sum[g]);
     segment_rows[g] += other.segment_rows[g];
@@ -106,13 +110,13 @@ void add_router_losses(const models::VisionLanguageModel& model, const std::vect
 }
 
 BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batch,
-                     const StepWeights& weights, const Normalisers& whole) {
+                     const StepWeights& weights, const Normalisers& whole, const WordTables* words) {
   BatchLoss out;
   auto& r = out.report;
   models::ImageFeatures images;
   if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW);
   const Tensor& any = batch.pixels_BCHW.defined() ? images.tower_BPD : batch.labels.stage_weight_T;
-  r.lm = r.skill = r.stage = r.balance = r.z = r.region = zero_like_loss(any);
+  r.lm = r.skill = r.stage = r.balance = r.z = r.region = r.words = zero_like_loss(any);
   if (weights.language()) {
     const auto outputs = model.forward(batch.tokens_T, batch.plan, images.embeddings_BQD);
     if (weights.lm != 0 && whole.rows > 0) r.lm = language_loss(model, outputs.hidden_TD, batch, weights, whole, r);
@@ -125,14 +129,17 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
   if (weights.region != 0 && batch.region_BPC.defined()) {
     r.region = region_loss(model, images.tower_BPD, batch, weights, whole);
   }
-  // The language and region losses are sums over the part divided by the whole; router losses are
+  if (weights.words != 0 && words && images.embeddings_BQD.defined()) {
+    r.words = words_loss(model, images.embeddings_BQD, batch, *words, whole.word_rows, whole.word_images);
+  }
+  // The language, region and words losses are sums over the part divided by the whole; router losses are
   // means of their part, weighted by its share of the samples.
   const double share = whole.samples > 0 ? static_cast<double>(batch.samples) / whole.samples : 1;
   for (auto* part : {&r.skill, &r.stage, &r.balance, &r.z}) *part = *part * share;
   out.loss = weights.lm * r.lm + weights.skill * r.skill + weights.stage * r.stage + weights.balance * r.balance +
-             weights.z * r.z + weights.region * r.region;
+             weights.z * r.z + weights.region * r.region + weights.words * r.words;
   r.total = out.loss.detach();
-  for (auto* part : {&r.lm, &r.skill, &r.stage, &r.balance, &r.z, &r.region}) *part = part->detach();
+  for (auto* part : {&r.lm, &r.skill, &r.stage, &r.balance, &r.z, &r.region, &r.words}) *part = part->detach();
   return out;
 }
 

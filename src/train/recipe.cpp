@@ -24,7 +24,7 @@ void DataConfig::visit(FieldVisitor& v) {
 
 LossWeights::LossWeights() {
   // Only the language loss counts unless a recipe says more.
-  for (auto* weight : {&skill, &stage, &balance, &z, &region}) weight->value = 0;
+  for (auto* weight : {&skill, &stage, &balance, &z, &region, &words}) weight->value = 0;
 }
 
 void LossWeights::visit(FieldVisitor& v) {
@@ -34,6 +34,7 @@ void LossWeights::visit(FieldVisitor& v) {
   v.group("balance", balance, "weight of the load-balancing loss");
   v.group("z", z, "weight of the router z loss");
   v.group("region", region, "weight of the region loss on the tower's patches");
+  v.group("words", words, "weight of the words loss on the image's rows");
   v.field("describe", describe, "weight of the describe segment in the language loss", 0, 1e6);
   v.field("reason", reason, "weight of the reason segment", 0, 1e6);
   v.field("plan", plan, "weight of the plan segment", 0, 1e6);
@@ -70,6 +71,7 @@ void Recipe::visit(FieldVisitor& v) {
   v.group("data", data, "what is trained on");
   v.group("preprocess", preprocess, "image preprocessing of a new model");
   v.group("model", model, "a new model");
+  v.field("calibrate", calibrate, "images that a new model's tower and projector are scaled to; 0 = none", 0, 1e6);
   v.group("moe", moe, "the sparse layers that upcycling makes");
   v.list("stages", stages, "what is done, in order");
   v.field("log_every", log_every, "steps between lines of metrics.jsonl", 1, 1e9);

@@ -12,6 +12,7 @@
 #include "mose/train/metrics.h"
 #include "mose/train/recipe.h"
 #include "mose/train/run_checkpoint.h"
+#include "mose/train/words.h"
 
 namespace mose::train {
 
@@ -23,6 +24,7 @@ struct Session {
   std::vector<data::Encoded> train_samples;
   std::vector<data::Batch> validation;  // fixed batches, on the device
   std::filesystem::path root;           // of the images
+  WordTables words;
   RunState state;
   std::unique_ptr<Metrics> metrics;
   std::chrono::steady_clock::time_point started;  // of this attempt

@@ -34,6 +34,7 @@ void describe(Json& line, const LossReport& report, const StepWeights& weights) 
   if (weights.balance != 0) line["loss_balance"] = number(report.balance);
   if (weights.z != 0) line["loss_z"] = number(report.z);
   if (weights.region != 0) line["loss_region"] = number(report.region);
+  if (weights.words != 0) line["loss_words"] = number(report.words);
 }
 
 std::string progress_note(const Json& line) {
@@ -45,6 +46,9 @@ std::string progress_note(const Json& line) {
     if (line.contains(key)) segments += str(segments.empty() ? "" : " ", letter, " ", fixed(line[key].get<double>(), 2));
   }
   if (!segments.empty()) note += " (" + segments + ")";
+  for (const auto& [name, key] : {std::pair("region", "loss_region"), std::pair("words", "loss_words")}) {
+    if (line.contains(key)) note += str(", ", name, " ", fixed(line[key].get<double>(), 2));
+  }
   if (line.contains("loss_skill")) note += str(", skill ", fixed(line["loss_skill"].get<double>(), 2));
   return note;
 }
@@ -54,10 +58,10 @@ Json validate(Session& session, const StepWeights& weights) {
   LossReport sum;
   double batches = 0;
   for (const auto& batch : session.validation) {
-    sum.add(batch_loss(*session.bundle.model, batch, weights, normalisers(batch, weights)).report);
+    sum.add(batch_loss(*session.bundle.model, batch, weights, normalisers(batch, weights), &session.words).report);
     ++batches;
   }
-  for (auto* part : {&sum.total, &sum.lm, &sum.skill, &sum.stage, &sum.balance, &sum.z, &sum.region}) {
+  for (auto* part : {&sum.total, &sum.lm, &sum.skill, &sum.stage, &sum.balance, &sum.z, &sum.region, &sum.words}) {
     if (part->defined()) *part = *part / batches;
   }
   Json line = {{"step", session.state.step}};
@@ -119,11 +123,13 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
       whole.rows += n.rows;
       whole.samples += n.samples;
       whole.images += n.images;
+      whole.word_rows += n.word_rows;
+      whole.word_images += n.word_images;
       tokens += static_cast<double>(parts.back().plan.tokens());
     }
     LossReport report;
     for (const auto& part : parts) {
-      auto result = batch_loss(model, part, weights, whole);
+      auto result = batch_loss(model, part, weights, whole, &session.words);
       if (result.loss.requires_grad()) result.loss.backward();
       report.add(result.report);
     }

@@ -99,6 +99,24 @@ void report_routing(Session& session, const char* moment) {
             percent(m["skill_accuracy"]), ", top expert assigned to the token's skill ", percent(m["assigned_share"]));
 }
 
+// A model that starts from nothing is scaled to the pictures it will see.
+void calibrate(Session& session) {
+  StageConfig stage;
+  stage.name = "calibration";
+  std::vector<torch::Tensor> pixels, regions;
+  auto loader = make_loader(session, session.train_samples, &stage);
+  for (int64_t images = 0; images < session.recipe.calibrate;) {
+    const auto batch = loader.next();
+    if (!batch.pixels_BCHW.defined()) return;  // text alone
+    pixels.push_back(batch.pixels_BCHW);
+    if (batch.region_BPC.defined()) regions.push_back(batch.region_BPC);
+    images += batch.pixels_BCHW.size(0);
+  }
+  session.bundle.model->calibrate(torch::cat(pixels).to(session.device),
+                                  regions.empty() ? torch::Tensor() : torch::cat(regions).to(session.device),
+                                  session.recipe.stages.front().loss.region_positive);
+}
+
 void run_stages(Session& session, const std::map<std::string, torch::Tensor>& optimizer_state) {
   auto& state = session.state;
   bool resumed = !optimizer_state.empty();
@@ -149,7 +167,8 @@ data::Loader make_loader(const Session& session, std::vector<data::Encoded> samp
     config.last_batch = "keep";
     config.augment_brightness = 0;
   }
-  const data::RegionGrid grid{model.region_categories, model.vision.grid_height(), model.vision.grid_width()};
+  const data::RegionGrid grid{model.region_categories, model.vision.grid_height(), model.vision.grid_width(),
+                              model.projector.merge};
   const data::LabelSizes sizes{static_cast<int64_t>(session.bundle.taxonomy.stages().size()),
                                static_cast<int64_t>(session.bundle.taxonomy.skills().size())};
   // Every stage has its own order of samples.
@@ -172,7 +191,7 @@ void train(const Recipe& recipe, const TrainOptions& options) {
     log::info("resuming from ", from->dir.string());
   }
   const Corpus corpus = load_corpus(recipe, options.run);
-  Session session{recipe, options.run, device, starting_bundle(recipe, corpus, from), {}, {}, corpus.train.root,
+  Session session{recipe, options.run, device, starting_bundle(recipe, corpus, from), {}, {}, corpus.train.root, {},
                   from ? from->state : RunState{}, nullptr, std::chrono::steady_clock::now(), 0};
   session.seconds_before = session.state.seconds;
   session.bundle.model->to(device);
@@ -180,6 +199,11 @@ void train(const Recipe& recipe, const TrainOptions& options) {
   encode.image_tokens = session.bundle.model->config().image_tokens();
   encode.chat_template = session.bundle.model->config().chat_template;
   session.train_samples = encode_samples(corpus.train, session.bundle, encode);
+  session.words = word_tables(session.train_samples, session.bundle.model->config().language.vocab_size);
+  for (auto* table : {&session.words.objects, &session.words.scenes}) {
+    table->rarity_V = table->rarity_V.to(device);
+    table->log_prior_V = table->log_prior_V.to(device);
+  }
   {
     auto samples = encode_samples(corpus.validation, session.bundle, encode, recipe.data.max_validation);
     auto loader = make_loader(session, std::move(samples), nullptr);
@@ -189,6 +213,7 @@ void train(const Recipe& recipe, const TrainOptions& options) {
   }
   session.metrics = std::make_unique<Metrics>(options.run, session.state.step);
   session.started = std::chrono::steady_clock::now();
+  if (!from && recipe.init_from.empty() && recipe.calibrate > 0) calibrate(session);
   run_stages(session, optimizer_state);
   session.state.seconds = session.seconds();
   report_routing(session, "final");

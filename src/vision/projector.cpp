@@ -26,13 +26,22 @@ Projector::Projector(const ProjectorConfig& config, const Config& tower, int64_t
   linear_2_ = register_module("linear_2", std::make_shared<nn::Linear>(hidden, width, true));
 }
 
+torch::Tensor Projector::merged(const torch::Tensor& x) const {
+  if (merge_ == 1) return x;
+  const int64_t B = x.size(0), D = x.size(2), h = grid_height_ / merge_, w = grid_width_ / merge_;
+  return x.view({B, h, merge_, w, merge_, D}).permute({0, 1, 3, 2, 4, 5}).reshape({B, h * w, merge_ * merge_ * D});
+}
+
 torch::Tensor Projector::forward(const torch::Tensor& features_BPD) const {
-  auto x = features_BPD;
-  if (merge_ > 1) {
-    const int64_t B = x.size(0), D = x.size(2), h = grid_height_ / merge_, w = grid_width_ / merge_;
-    x = x.view({B, h, merge_, w, merge_, D}).permute({0, 1, 3, 2, 4, 5}).reshape({B, h * w, merge_ * merge_ * D});
-  }
-  return linear_2_->forward(at::gelu(linear_1_->forward(x)));
+  return linear_2_->forward(at::gelu(linear_1_->forward(merged(features_BPD))));
+}
+
+void Projector::calibrate(const torch::Tensor& features_BPD, double scale) {
+  const torch::NoGradGuard no_grad;
+  nn::standardise(linear_1_->weight, linear_1_->bias, linear_1_->forward(merged(features_BPD)), 2);
+  nn::standardise(linear_2_->weight, linear_2_->bias, forward(features_BPD), 2);
+  linear_2_->weight.mul_(scale);
+  linear_2_->bias.mul_(scale);
 }
 
 }  // namespace mose::vision

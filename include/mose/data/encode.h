@@ -50,6 +50,8 @@ struct Encoded {
   std::vector<int64_t> segments;  // T: stage of the target token, -1 outside every segment
   RowLabels stages, skills;       // of each row's own token
   std::vector<skills::RegionTarget> objects;
+  std::vector<std::vector<int64_t>> object_words;  // of each object: the tokens of its description, each once
+  std::vector<int64_t> scene_words;  // the tokens that describe the whole picture, each once; none for a region's question
   int64_t prompt_length = 0;      // rows before the answer's first token
   int64_t cut_tokens = 0;         // answer tokens left out because of max_tokens
 

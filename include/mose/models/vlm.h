@@ -44,6 +44,9 @@ class VisionLanguageModel : public torch::nn::Module {
                                const std::vector<double>& skill_mass = {});
 
   ImageFeatures encode_images(const torch::Tensor& pixels_BCHW);
+  // Scales a new model's tower and projector to these images, and starts the region head at the
+  // log-odds of each category (region_BPC may be undefined), a covered patch weighing `positive`.
+  void calibrate(const torch::Tensor& pixels_BCHW, const torch::Tensor& region_BPC, double positive);
   // [B, patches, categories]: does an object of the category cover the patch?
   torch::Tensor region_logits(const torch::Tensor& tower_BPD) const;
 

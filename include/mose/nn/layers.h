@@ -59,6 +59,11 @@ class GeluMlp : public torch::nn::Module {
   std::shared_ptr<Linear> fc1, fc2;
 };
 
+// Shifts and scales a new layer's weight [out, ...] and bias [out] so that its outputs, of which `y` is a
+// sample, have mean 0 and deviation 1 in every channel of dimension `channels`: data-dependent
+// initialisation (Krahenbuhl et al., 2016). Without it what all pictures share drowns what tells them apart.
+void standardise(torch::Tensor& weight, torch::Tensor& bias, const torch::Tensor& y, int64_t channels);
+
 // Parameters of `module`, all elements.
 int64_t count_parameters(const torch::nn::Module& module);
 

@@ -32,6 +32,7 @@ struct Segment {
 struct RegionTarget {
   coda::Box box;  // pixels of the original image
   std::string category;
+  std::string description;  // what the region's annotation says of its looks; may be empty
 };
 
 struct Sample {

@@ -9,12 +9,13 @@
 #include "mose/data/batch.h"
 #include "mose/models/vlm.h"
 #include "mose/train/recipe.h"
+#include "mose/train/words.h"
 
 namespace mose::train {
 
 // The weights of LossWeights at one step.
 struct StepWeights {
-  double lm = 1, skill = 0, stage = 0, balance = 0, z = 0, region = 0;
+  double lm = 1, skill = 0, stage = 0, balance = 0, z = 0, region = 0, words = 0;
   std::array<double, 3> segments = {1, 1, 1};  // describe, reason, plan
   double region_positive = 8;
 
@@ -27,12 +28,13 @@ StepWeights step_weights(const LossWeights& loss, int64_t step, int64_t steps);
 struct Normalisers {
   double rows = 0;    // sum of the segment weights of the supervised rows
   double samples = 0, images = 0;
+  double word_rows = 0, word_images = 0;  // that have words
 };
 Normalisers normalisers(const data::Batch& batch, const StepWeights& weights);
 
 // Sums over parts of a batch; every tensor is a detached scalar. NaN where nothing was supervised.
 struct LossReport {
-  torch::Tensor total, lm, skill, stage, balance, z, region;
+  torch::Tensor total, lm, skill, stage, balance, z, region, words;
   std::array<torch::Tensor, 3> segment_sum;  // unweighted sums of the token losses, by segment
   std::array<int64_t, 3> segment_rows = {0, 0, 0};
   double supervised = 0;
@@ -48,8 +50,9 @@ struct BatchLoss {
   LossReport report;
 };
 
-// Forward pass and loss of (a part of) a batch. `whole` are the normalisers of the whole batch.
-BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batch,
-                     const StepWeights& weights, const Normalisers& whole);
+// Forward pass and loss of (a part of) a batch. `whole` are the normalisers of the whole batch; the words
+// loss needs `words`.
+BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batch, const StepWeights& weights,
+                     const Normalisers& whole, const WordTables* words = nullptr);
 
 }  // namespace mose::train

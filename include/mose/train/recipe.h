@@ -33,10 +33,10 @@ struct DataConfig {
   void visit(FieldVisitor& v);
 };
 
-// L = lm * L_lm + skill * L_skill + stage * L_stage + balance * L_balance + z * L_z + region * L_region,
-// each weight a number or a schedule over the stage's steps.
+// L = lm * L_lm + skill * L_skill + stage * L_stage + balance * L_balance + z * L_z + region * L_region +
+// words * L_words, each weight a number or a schedule over the stage's steps.
 struct LossWeights {
-  optim::ScheduleConfig lm, skill, stage, balance, z, region;
+  optim::ScheduleConfig lm, skill, stage, balance, z, region, words;
   double describe = 1, reason = 1, plan = 1;  // weights of the segments inside L_lm
   double region_positive = 8;                 // weight of a covered patch in L_region
 
@@ -75,6 +75,7 @@ struct Recipe {
   vision::PreprocessConfig preprocess;
   models::Config model;
   moe::Config moe;        // what `upcycle` makes
+  int64_t calibrate = 64;  // images that a new model's weights are scaled to; 0 = none
   std::vector<StageConfig> stages;
   int64_t log_every = 10;
   int64_t validate_every = 0;    // steps; 0 = at the end of each stage

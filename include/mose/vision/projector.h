@@ -27,8 +27,11 @@ class Projector : public torch::nn::Module {
   Projector(const ProjectorConfig& config, const Config& tower, int64_t width);
   // [B, patches, Dv] -> [B, image_tokens, D]
   torch::Tensor forward(const torch::Tensor& features_BPD) const;
+  // Scales new weights to these features, so that every channel of the rows has mean 0 and deviation `scale`.
+  void calibrate(const torch::Tensor& features_BPD, double scale);
 
  private:
+  torch::Tensor merged(const torch::Tensor& features_BPD) const;
   int64_t merge_, grid_height_, grid_width_;
   std::shared_ptr<nn::Linear> linear_1_, linear_2_;
 };

@@ -12,11 +12,11 @@ namespace mose::vision {
 
 struct Config {
   std::string type = "vit";    // pre-norm vision transformer
-  std::string stem = "conv";   // "patch": one strided projection; "conv": strided 3x3 convolutions
+  std::string stem = "conv";   // "patch": one strided projection; "conv": 4x4 squares, then 3x3 convolutions
   int64_t image_height = 160;  // pixels; multiples of patch_size
   int64_t image_width = 288;
-  int64_t patch_size = 16;     // with the conv stem a power of two
-  int64_t stem_width = 32;     // channels after the first convolution, doubled up to hidden_size
+  int64_t patch_size = 16;     // with the conv stem a power of two from 4 on
+  int64_t stem_width = 48;     // channels after the first convolution, doubled up to hidden_size
   int64_t hidden_size = 192;
   int64_t intermediate_size = 512;
   int64_t layers = 4;
@@ -33,6 +33,8 @@ class VisionTower : public torch::nn::Module {
  public:
   // [B, 3, image_height, image_width], normalised -> [B, patches, hidden_size], patches row by row.
   virtual torch::Tensor forward(const torch::Tensor& pixels_BCHW) = 0;
+  // Scales new weights to these images (nn::standardise); a tower may have nothing to scale.
+  virtual void calibrate(const torch::Tensor& /*pixels_BCHW*/) {}
 };
 
 // Explicit registration: UsageError names the known types.

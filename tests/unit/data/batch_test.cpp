@@ -10,7 +10,10 @@ namespace {
 Batch first_batch(const Pictures& pictures, RegionGrid grid = {}, int64_t text_only = -1) {
   std::vector<Encoded> samples = make_samples(4);
   if (text_only >= 0) samples[static_cast<size_t>(text_only)].image.clear();
-  samples[2].objects = {{{0, 0, 16, 8}, "car"}};
+  samples[2].objects = {{{0, 0, 16, 8}, "car", "a red car"}};
+  samples[2].object_words = {{11, 12}};
+  samples[0].scene_words = {5};
+  samples[2].scene_words = {6, 7};
   LoaderConfig config = loader_config(4, 0);
   config.shuffle = false;
   Loader loader(std::move(samples), pictures.dir(), small_frame(), config, kSizes, 1, std::move(grid));
@@ -56,6 +59,31 @@ TEST(Batch, RegionTargetsAreByImageAndPatch) {
   ASSERT_EQ(batch.region_BPC.sizes(), (std::vector<int64_t>{4, 8, 2}));
   EXPECT_EQ(batch.region_BPC.sum().item<float>(), 8);
   EXPECT_EQ(batch.region_BPC.select(0, 2).select(1, 1).sum().item<float>(), 8);
+}
+
+// Pairs as a sorted list, since their order means nothing.
+std::vector<std::pair<int64_t, int64_t>> pairs_of(const torch::Tensor& pairs_2N) {
+  std::vector<std::pair<int64_t, int64_t>> out;
+  for (int64_t i = 0; i < pairs_2N.size(1); ++i) {
+    out.emplace_back(pairs_2N[0][i].item<int64_t>(), pairs_2N[1][i].item<int64_t>());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+using Pairs = std::vector<std::pair<int64_t, int64_t>>;
+
+TEST(Batch, WordsStandAtTheRowsOfTheirObjects) {
+  const Pictures pictures(4);
+  // 2 x 4 patches merged into 1 x 2 rows an image; the object of sample 2 covers the whole picture.
+  const Batch batch = first_batch(pictures, RegionGrid{{}, 2, 4, 2}, /*text_only=*/1);
+  EXPECT_EQ(batch.image_rows, 6);
+  EXPECT_EQ(pairs_of(batch.row_words_2N), (Pairs{{2, 11}, {2, 12}, {3, 11}, {3, 12}}));
+  EXPECT_EQ(pairs_of(batch.scene_words_2N), (Pairs{{0, 5}, {1, 6}, {1, 7}}));
+  const Batch part = slice_samples(batch, 2, 4);
+  EXPECT_EQ(part.image_rows, 4);
+  EXPECT_EQ(pairs_of(part.row_words_2N), (Pairs{{0, 11}, {0, 12}, {1, 11}, {1, 12}}));
+  EXPECT_EQ(pairs_of(part.scene_words_2N), (Pairs{{0, 6}, {0, 7}}));
+  EXPECT_EQ(slice_samples(batch, 0, 2).row_words_2N.numel(), 0);
 }
 
 void expect_same(const torch::Tensor& a, const torch::Tensor& b) {

@@ -176,5 +176,24 @@ TEST_F(BundleTest, NamesWhatIsWrong) {
   EXPECT_NE(message().find("model.safetensors"), std::string::npos) << message();
 }
 
+TEST(Calibrate, RowsAndRegionLogitsStartFromTheData) {
+  auto config = tests::tiny_config();
+  config.region_categories = {"car", "dog"};
+  auto model = make_model(config, 3);
+  torch::manual_seed(1);
+  const auto pixels = torch::randn({8, 3, config.vision.image_height, config.vision.image_width}) + 2;
+  auto regions = torch::zeros({8, config.vision.patches(), 2});
+  regions.select(1, 0).select(1, 0).fill_(1);  // a car on the first patch of every image, no dog anywhere
+  model->calibrate(pixels, regions, 4);
+  const torch::NoGradGuard no_grad;
+  const auto rows = model->encode_images(pixels).embeddings_BQD.flatten(0, 1);
+  EXPECT_LT(rows.mean(0).abs().max().item<double>(), 1e-3);
+  EXPECT_NEAR(rows.std(0).mean().item<double>(), 0.1, 2e-3);
+  const auto bias = model->named_parameters()["region_head.bias"];
+  const double share = 1.0 / static_cast<double>(config.vision.patches());
+  EXPECT_NEAR(bias[0].item<double>(), std::log(4 * share / (1 - share)), 1e-4);
+  EXPECT_NEAR(bias[1].item<double>(), std::log(4e-4), 1e-2) << "never seen: unlikely, not impossible";
+}
+
 }  // namespace
 }  // namespace mose::models
