@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "mose/core/error.h"
+#include "mose/nn/init.h"
 #include "mose/nn/layers.h"
 
 namespace mose::language {
@@ -85,7 +86,7 @@ class Llama : public LanguageBackbone {
     const auto places = config.moe ? moe::sparse_layers(*config.moe, config.layers) : std::vector<int64_t>{};
     auto embedding = register_module("embed_tokens", std::make_shared<torch::nn::Module>());
     embedding_ = embedding->register_parameter(
-        "weight", torch::randn({config.vocab_size, config.hidden_size}) * nn::kInitStd);
+        "weight", nn::normal({config.vocab_size, config.hidden_size}, nn::kInitStd));
     auto list = register_module("layers", std::make_shared<torch::nn::Module>());
     for (int64_t i = 0; i < config.layers; ++i) {
       layers_.push_back(list->register_module(

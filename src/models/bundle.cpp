@@ -7,6 +7,7 @@
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/strings.h"
+#include "mose/nn/init.h"
 
 namespace mose::models {
 namespace {
@@ -142,6 +143,7 @@ Bundle load_bundle(const fs::path& dir) {
   Bundle bundle{nullptr, text::Tokenizer::load(dir), vision::load_preprocess(dir),
                 skills::Taxonomy::load(dir / "skills.json")};
   try {
+    const nn::InitGuard filled_below(nn::Init::kEmpty);
     bundle.model = make_model(header.config, 0, &bundle.taxonomy);
   } catch (const UsageError& e) {
     throw DataError(str((dir / "config.json").string(), ": ", e.what()));

@@ -6,6 +6,7 @@
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "mose/moe/layer.h"
+#include "mose/nn/init.h"
 #include "moe/swiglu.h"
 
 namespace mose::moe {
@@ -17,9 +18,9 @@ class SwigluExperts : public Experts {
     const double in = 1.0 / std::sqrt(static_cast<double>(width));
     const double hidden = 1.0 / std::sqrt(static_cast<double>(intermediate));
     gate_up_ = register_parameter("gate_up_proj",
-                                  torch::empty({experts, 2 * intermediate, width}).uniform_(-in, in));
+                                  nn::uniform({experts, 2 * intermediate, width}, in));
     down_ = register_parameter("down_proj",
-                               torch::empty({experts, width, intermediate}).uniform_(-hidden, hidden));
+                               nn::uniform({experts, width, intermediate}, hidden));
   }
 
   torch::Tensor forward(const torch::Tensor& rows_RD, const std::vector<int64_t>& counts_E) override {

@@ -6,6 +6,7 @@
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "mose/moe/dispatch.h"
+#include "mose/nn/init.h"
 #include "moe/router_parts.h"
 
 namespace mose::moe {
@@ -46,7 +47,7 @@ torch::Tensor linear_float32(const torch::Tensor& x_TD, const torch::Tensor& wei
 
 torch::Tensor router_weight(int64_t rows, int64_t width) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(width));
-  return torch::empty({rows, width}, torch::kFloat32).uniform_(-bound, bound);
+  return nn::uniform({rows, width}, bound);
 }
 
 void choose_experts(Routing& routing, int64_t top_k) {

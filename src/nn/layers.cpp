@@ -1,10 +1,12 @@
 #include "mose/nn/layers.h"
 
+#include "mose/nn/init.h"
+
 namespace mose::nn {
 
 Linear::Linear(int64_t in, int64_t out, bool with_bias, double init_scale) {
-  weight = register_parameter("weight", torch::randn({out, in}) * (init_scale * matrix_init_std(in)));
-  if (with_bias) bias = register_parameter("bias", torch::zeros({out}));
+  weight = register_parameter("weight", normal({out, in}, init_scale * matrix_init_std(in)));
+  if (with_bias) bias = register_parameter("bias", constant({out}, 0));
 }
 
 void standardise(torch::Tensor& weight, torch::Tensor& bias, const torch::Tensor& y, int64_t channels) {
@@ -18,7 +20,7 @@ void standardise(torch::Tensor& weight, torch::Tensor& bias, const torch::Tensor
 }
 
 RmsNorm::RmsNorm(int64_t width, double eps) : eps_(eps) {
-  weight = register_parameter("weight", torch::ones({width}));
+  weight = register_parameter("weight", constant({width}, 1));
 }
 
 torch::Tensor RmsNorm::forward(const torch::Tensor& x) const {
@@ -26,8 +28,8 @@ torch::Tensor RmsNorm::forward(const torch::Tensor& x) const {
 }
 
 LayerNorm::LayerNorm(int64_t width, double eps) : eps_(eps) {
-  weight = register_parameter("weight", torch::ones({width}));
-  bias = register_parameter("bias", torch::zeros({width}));
+  weight = register_parameter("weight", constant({width}, 1));
+  bias = register_parameter("bias", constant({width}, 0));
 }
 
 torch::Tensor LayerNorm::forward(const torch::Tensor& x) const {

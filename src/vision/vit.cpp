@@ -4,6 +4,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/init.h"
 #include "mose/nn/layers.h"
 
 namespace mose::vision {
@@ -17,8 +18,8 @@ class Convolution : public torch::nn::Module {
   Convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding)
       : stride_(stride), padding_(padding) {
     const double std = std::sqrt(2.0 / static_cast<double>(in * kernel * kernel));  // He et al., 2015
-    weight_ = register_parameter("weight", torch::randn({out, in, kernel, kernel}) * std);
-    bias_ = register_parameter("bias", torch::zeros({out}));
+    weight_ = register_parameter("weight", nn::normal({out, in, kernel, kernel}, std));
+    bias_ = register_parameter("bias", nn::constant({out}, 0));
   }
   Tensor forward(const Tensor& x) const {
     return at::conv2d(x, weight_, bias_, {stride_, stride_}, {padding_, padding_});
@@ -36,8 +37,8 @@ class StemBlock : public torch::nn::Module {
   StemBlock(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding)
       : groups_(out % 8 == 0 ? 8 : 1) {
     convolution_ = register_module("conv", std::make_shared<Convolution>(in, out, kernel, stride, padding));
-    scale_ = register_parameter("norm_weight", torch::ones({out}));
-    shift_ = register_parameter("norm_bias", torch::zeros({out}));
+    scale_ = register_parameter("norm_weight", nn::constant({out}, 1));
+    shift_ = register_parameter("norm_bias", nn::constant({out}, 0));
   }
   Tensor forward(const Tensor& x) const {
     return at::gelu(at::group_norm(convolution_->forward(x), groups_, scale_, shift_, 1e-5));
@@ -109,7 +110,7 @@ class VisionTransformer : public VisionTower {
       add(channels, 3, 1, 1);
     }
     embedding_ = register_module("patch_embedding", std::make_shared<Convolution>(channels, c.hidden_size, left, left, 0));
-    positions_ = register_parameter("position_embedding", sine_positions(c.grid_height(), c.grid_width(), c.hidden_size));
+    positions_ = register_parameter("position_embedding", nn::given(sine_positions(c.grid_height(), c.grid_width(), c.hidden_size)));
     auto list = register_module("layers", std::make_shared<torch::nn::Module>());
     for (int64_t i = 0; i < c.layers; ++i) {
       blocks_.push_back(list->register_module(std::to_string(i), std::make_shared<Block>(c)));

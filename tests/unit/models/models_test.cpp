@@ -8,6 +8,7 @@
 #include "mose/models/account.h"
 #include "mose/models/bundle.h"
 #include "mose/models/upcycle.h"
+#include "mose/nn/init.h"
 #include "support/tiny_model.h"
 
 namespace mose::models {
@@ -92,6 +93,54 @@ TEST(Account, CountsWhatTheModelHolds) {
   shared.language.moe = tiny_moe();
   shared.language.moe->shared_experts = 1;
   EXPECT_EQ(account(shared, 21, 3).total(), nn::count_parameters(*make_model(shared, 1, &tests::taxonomy())));
+}
+
+// The demo's code with other numbers: a tower of CLIP ViT-L's size at 336 pixels and a decoder of 24 layers of
+// width 2048, every second one with four experts of which a token uses two.
+Config large_config() {
+  Config c;
+  c.vision.stem = "patch";
+  c.vision.image_height = c.vision.image_width = 336;
+  c.vision.patch_size = 14;
+  c.vision.hidden_size = 1024;
+  c.vision.intermediate_size = 4096;
+  c.vision.layers = 24;
+  c.vision.heads = 16;
+  c.projector.merge = 1;
+  c.language.vocab_size = 92544;
+  c.language.tie_embeddings = false;
+  c.language.hidden_size = 2048;
+  c.language.intermediate_size = 5632;
+  c.language.layers = 24;
+  c.language.heads = c.language.kv_heads = 32;
+  c.language.moe = tiny_moe();
+  c.language.moe->experts = 4;
+  c.language.moe->top_k = 2;
+  c.language.moe->intermediate = 0;
+  return c;
+}
+
+TEST(Model, OfTwoBillionActivatedParametersIsBuiltOnTheMetaDevice) {
+  const Config c = large_config();
+  const nn::InitGuard meta(nn::Init::kMeta);
+  const auto model = make_model(c, 1, &tests::taxonomy());
+  for (const auto& p : model->named_parameters()) EXPECT_TRUE(p.value().is_meta()) << p.key();
+  const auto a = account(c, static_cast<int64_t>(tests::taxonomy().skills().size()), 3);
+  EXPECT_EQ(a.total(), nn::count_parameters(*model));
+  EXPECT_NEAR(static_cast<double>(a.activated()), 2.3e9, 0.05e9);
+  EXPECT_GT(a.total(), a.activated() + 800'000'000);
+}
+
+TEST(Model, IsBuiltAsTheGuardSaysAndDrawnAgainAfterIt) {
+  const auto drawn = make_model(tiny_config(), 1);
+  {
+    const nn::InitGuard empty(nn::Init::kEmpty);
+    EXPECT_EQ(nn::count_parameters(*make_model(tiny_config(), 1)), nn::count_parameters(*drawn));
+  }
+  const auto again = make_model(tiny_config(), 1);
+  for (const auto& p : drawn->named_parameters()) {
+    EXPECT_TRUE(torch::equal(p.value(), again->named_parameters()[p.key()])) << p.key();
+  }
 }
 
 TEST(Model, NeighboursInABatchChangeNothing) {
