@@ -1,4 +1,4 @@
-// mose-model: makes, upcycles, describes and hashes models.
+// mose-model: makes, imports, upcycles, describes and hashes models.
 #include <torch/torch.h>
 #include <torch/version.h>
 
@@ -8,11 +8,16 @@
 #include "mose/core/config.h"
 #include "mose/core/error.h"
 #include "mose/core/files.h"
+#include "mose/core/log.h"
 #include "mose/core/program.h"
 #include "mose/core/resources.h"
+#include "mose/core/strings.h"
+#include "mose/io/compare.h"
 #include "mose/models/account.h"
 #include "mose/models/bundle.h"
+#include "mose/models/import.h"
 #include "mose/models/upcycle.h"
+#include "mose/text/chat.h"
 
 namespace {
 
@@ -36,7 +41,7 @@ struct InitConfig {
 
 struct Arguments {
   ConfigOptions config;
-  std::string model, from, tokenizer, taxonomy, out, upcycle = "none";
+  std::string model, other, from, tokenizer, taxonomy, out, upcycle = "none", chat_template = "vicuna";
   bool json = false;
 };
 
@@ -113,11 +118,33 @@ void info(const Arguments& a) {
   print_account(config.model, taxonomy_of(a), a.json);
 }
 
+void import(const Arguments& a) {
+  const auto imported = models::import_hugging_face(a.from, a.chat_template, taxonomy_of(a));
+  models::save_bundle(a.out, imported.bundle, imported.weights);
+  if (!imported.left_out.empty()) {
+    log::info(imported.left_out.size(), " tensors were left out, on which no answer depends; the first is ", imported.left_out.front());
+  }
+  print_account(imported.bundle.model->config(), imported.bundle.taxonomy, a.json);
+}
+
 void hash(const Arguments& a) {
   io::TensorMap tensors;
   const auto file = io::StateDict::open(a.model);
   for (const auto& name : file.names()) tensors[name] = file.get(name);
   std::cout << io::hash_tensors(tensors) << "\n";
+}
+
+// Nothing on stdout and exit code 0 when all tensors are equal; a line a difference and exit code 1 else.
+void diff(const Arguments& a) {
+  const auto first = io::StateDict::open(a.model), second = io::StateDict::open(a.other);
+  const auto found = io::compare_weights(first, second);
+  for (const auto& d : found) {
+    std::cout << d.name << "\t" << d.kind;
+    if (!d.a.empty()) std::cout << "\t" << d.a << " -> " << d.b;
+    if (d.changed > 0) std::cout << "\t" << d.changed << " of " << d.elements << " elements, by " << d.largest << " at most";
+    std::cout << "\n";
+  }
+  if (!found.empty()) throw Error(str(found.size(), " of ", first.names().size(), " tensors differ"));
 }
 
 void tokenize(const Arguments& a) {
@@ -132,7 +159,7 @@ int main(int argc, char** argv) {
   Arguments a;
   return run_program(
       argc, argv,
-      {"mose-model", "Makes, upcycles, describes and hashes models.",
+      {"mose-model", "Makes, imports, upcycles, describes and hashes models.",
        [] { return std::string("LibTorch " TORCH_VERSION); }},
       [&](CLI::App& app) {
         app.require_subcommand(1);
@@ -156,9 +183,23 @@ int main(int argc, char** argv) {
         about->add_flag("--json", a.json, "as JSON")->group("Output");
         about->callback([&] { info(a); });
 
+        auto* bring = app.add_subcommand("import", "a Hugging Face LLaVA checkpoint as a model directory, tensor by tensor");
+        bring->add_option("--from", a.from, "directory with config.json, safetensors, tokenizer and preprocessor")->required();
+        bring->add_option("--chat-template", a.chat_template, "how a question becomes a prompt; default: vicuna")
+            ->check(CLI::IsMember(text::chat_template_names()));
+        bring->add_option("--taxonomy", a.taxonomy, "skill taxonomy; default: configs/skills/driving.json");
+        bring->add_option("--out", a.out, "model directory to write")->required();
+        bring->add_flag("--json", a.json, "the account as JSON");
+        bring->callback([&] { import(a); });
+
         auto* sum = app.add_subcommand("hash", "one hash of the weights' names, types, shapes and bytes");
         sum->add_option("model", a.model, "model directory or safetensors file")->required();
         sum->callback([&] { hash(a); });
+
+        auto* differences = app.add_subcommand("diff", "what differs between two models' weights; exit code 1 when anything does");
+        differences->add_option("a", a.model, "model directory or safetensors file")->required();
+        differences->add_option("b", a.other, "another")->required();
+        differences->callback([&] { diff(a); });
 
         auto* ids = app.add_subcommand("tokenize", "lines on stdin to JSON arrays of ids");
         ids->add_option("--model", a.model, "directory with a tokenizer")->required();

@@ -9,6 +9,11 @@ namespace mose::models {
 namespace {
 
 int64_t tower_parameters(const vision::Config& c) {
+  const int64_t D = c.hidden_size, F = c.intermediate_size;
+  const int64_t blocks = c.layers * (4 * D + 3 * D * D + 3 * D + D * D + D + 2 * D * F + F + D);
+  const int64_t patches = 3 * D * c.patch_size * c.patch_size + c.patches() * D;
+  if (c.type == "clip") return blocks + patches + D + D + 2 * D;  // class token, its position, norm
+  if (c.type == "siglip") return blocks + patches + D;            // bias
   int64_t count = 0, channels = 3, left = c.patch_size;
   if (c.stem == "conv") {
     const auto add = [&](int64_t out, int64_t kernel) {
@@ -21,8 +26,7 @@ int64_t tower_parameters(const vision::Config& c) {
   }
   count += channels * c.hidden_size * left * left + c.hidden_size;  // patch embedding
   count += c.patches() * c.hidden_size + 2 * c.hidden_size;         // positions, last norm
-  const int64_t D = c.hidden_size, F = c.intermediate_size;
-  return count + c.layers * (4 * D + 3 * D * D + 3 * D + D * D + D + 2 * D * F + F + D);
+  return count + blocks;
 }
 
 int64_t router_parameters(const moe::Config& moe, int64_t width, int64_t skills, int64_t stages) {

@@ -78,13 +78,13 @@ void check_replaceable(const fs::path& dir) {
   }
 }
 
-void write_files(const fs::path& dir, const Bundle& bundle) {
+void write_files(const fs::path& dir, const Bundle& bundle, const io::TensorMap& weights) {
   Json config;
   config["model_type"] = "mose";
-  config["torch_dtype"] = bundle.model->parameters().front().dtype() == torch::kBFloat16 ? "bfloat16" : "float32";
+  config["torch_dtype"] = weights.begin()->second.dtype() == torch::kBFloat16 ? "bfloat16" : "float32";
   config.update(to_json_config(bundle.model->config()));
   save_json(dir / "config.json", config);
-  io::save_sharded(dir, weights_for_file(*bundle.model));
+  io::save_sharded(dir, weights);
   bundle.tokenizer.save(dir);
   vision::save_preprocess(dir, bundle.preprocess);
   save_json(dir / "skills.json", bundle.taxonomy.to_json());
@@ -93,6 +93,10 @@ void write_files(const fs::path& dir, const Bundle& bundle) {
 }  // namespace
 
 void save_bundle(const fs::path& folder, const Bundle& bundle) {
+  save_bundle(folder, bundle, weights_for_file(*bundle.model));
+}
+
+void save_bundle(const fs::path& folder, const Bundle& bundle, const io::TensorMap& weights) {
   fs::path dir = fs::absolute(folder).lexically_normal();
   if (!dir.has_filename()) dir = dir.parent_path();  // a trailing slash
   check_replaceable(dir);
@@ -102,7 +106,7 @@ void save_bundle(const fs::path& folder, const Bundle& bundle) {
   fs::remove_all(beside);
   make_directories(beside);
   try {
-    write_files(beside, bundle);
+    write_files(beside, bundle, weights);
   } catch (...) {
     std::error_code ignored;  // the write's error is the one to tell
     fs::remove_all(beside, ignored);

@@ -2,12 +2,13 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/vision/clip.h"
 #include "mose/vision/vit.h"
 
 namespace mose::vision {
 
 void Config::visit(FieldVisitor& v) {
-  v.field("type", type, "tower family", {"vit"});
+  v.field("type", type, "tower family: vit (ours), clip, siglip", {"vit", "clip", "siglip"});
   v.field("stem", stem, "how pixels become patches", {"patch", "conv"});
   v.field("image_height", image_height, "pixels", 1, 8192);
   v.field("image_width", image_width, "pixels", 1, 8192);
@@ -17,6 +18,7 @@ void Config::visit(FieldVisitor& v) {
   v.field("intermediate_size", intermediate_size, "MLP width", 1, 1e6);
   v.field("layers", layers, "transformer blocks", 0, 1000);
   v.field("heads", heads, "attention heads; divides hidden_size", 1, 1024);
+  v.field("activation", activation, "of the MLPs of clip and siglip; a vit has gelu", {"gelu", "quick_gelu", "gelu_tanh"});
   v.field("layer_norm_eps", layer_norm_eps, "epsilon of the norms", 0, 1);
 }
 
@@ -30,7 +32,16 @@ std::shared_ptr<VisionTower> make_tower(const Config& config) {
                          config.hidden_size));
   }
   if (config.type == "vit") return make_vit(config);
-  throw UsageError("vision.type = \"" + config.type + "\": known types: vit");
+  if (config.type == "clip" || config.type == "siglip") return make_clip(config);
+  throw UsageError("vision.type = \"" + config.type + "\": known types: vit, clip, siglip");
+}
+
+void check_pixels(const torch::Tensor& pixels_BCHW, const Config& config) {
+  if (pixels_BCHW.dim() != 4 || pixels_BCHW.size(1) != 3 || pixels_BCHW.size(2) != config.image_height ||
+      pixels_BCHW.size(3) != config.image_width) {
+    throw Error(mose::str("vision tower: expected pixels [B, 3, ", config.image_height, ", ", config.image_width,
+                          "], found ", pixels_BCHW.sizes()));
+  }
 }
 
 }  // namespace mose::vision

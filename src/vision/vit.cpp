@@ -128,11 +128,7 @@ class VisionTransformer : public VisionTower {
   }
 
   Tensor forward(const Tensor& pixels_BCHW) override {
-    if (pixels_BCHW.dim() != 4 || pixels_BCHW.size(1) != 3 || pixels_BCHW.size(2) != config_.image_height ||
-        pixels_BCHW.size(3) != config_.image_width) {
-      throw Error(mose::str("vision tower: expected pixels [B, 3, ", config_.image_height, ", ", config_.image_width,
-                      "], found ", pixels_BCHW.sizes()));
-    }
+    check_pixels(pixels_BCHW, config_);
     Tensor x = pixels_BCHW;
     for (const auto& block : stem_) x = block->forward(x);
     x = embedding_->forward(x).flatten(2).transpose(1, 2) + positions_;

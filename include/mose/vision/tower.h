@@ -11,7 +11,7 @@
 namespace mose::vision {
 
 struct Config {
-  std::string type = "vit";    // pre-norm vision transformer
+  std::string type = "vit";    // vit: ours (vit.h); clip, siglip: as released (clip.h)
   std::string stem = "conv";   // "patch": one strided projection; "conv": 4x4 squares, then 3x3 convolutions
   int64_t image_height = 160;  // pixels; multiples of patch_size
   int64_t image_width = 288;
@@ -21,6 +21,7 @@ struct Config {
   int64_t intermediate_size = 512;
   int64_t layers = 4;
   int64_t heads = 6;
+  std::string activation = "gelu";  // of clip and siglip
   double layer_norm_eps = 1e-5;
 
   int64_t grid_height() const { return image_height / patch_size; }
@@ -36,6 +37,9 @@ class VisionTower : public torch::nn::Module {
   // Scales new weights to these images (nn::standardise); a tower may have nothing to scale.
   virtual void calibrate(const torch::Tensor& /*pixels_BCHW*/) {}
 };
+
+// Error when the pixels are not [B, 3, image_height, image_width].
+void check_pixels(const torch::Tensor& pixels_BCHW, const Config& config);
 
 // Explicit registration: UsageError names the known types.
 std::shared_ptr<VisionTower> make_tower(const Config& config);

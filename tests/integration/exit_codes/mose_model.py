@@ -12,6 +12,18 @@ OUT = ["out/config.json", "out/model.safetensors"]
 TOKENIZER = tiny_model.make_tokenizer
 
 
+def two_models(folder):
+    """{folder}/model, and {folder}/other with one value changed and one tensor missing."""
+    from safetensors.numpy import load_file, save_file
+
+    tiny_model.make(folder)
+    weights = load_file(folder / "model/model.safetensors")
+    weights["model.language_model.embed_tokens.weight"][3, 5] += 1
+    del weights["model.language_model.norm.weight"]
+    (folder / "other").mkdir()
+    save_file(weights, folder / "other/model.safetensors")
+
+
 def new(*sets):
     return [*NEW, *(arg for item in sets for arg in ("--set", item))]
 
@@ -67,6 +79,14 @@ CASES = [
          tiny_model.make, OUT),
     Case("hash of a truncated file", ["hash", "{dir}/model"], 3, ["model.safetensors", "truncated"],
          tiny_model.spoilt("model.safetensors", tiny_model.first_half)),
+    Case("diff of a model and itself", ["diff", "{dir}/model", "{dir}/model"], 0, arrange=tiny_model.make),
+    Case("diff of two models", ["diff", "{dir}/model", "{dir}/other"], 1, ["tensors differ"], two_models,
+         prints=["model.language_model.embed_tokens.weight\tvalues\t1 of ", "model.language_model.norm.weight\tonly in A"]),
+    Case("diff with nothing", ["diff", "{dir}/model", "{dir}/none"], 3, ["{dir}/none", "no such file"], tiny_model.make),
+    Case("import of nothing", ["import", "--from", "{dir}/none", "--out", "{dir}/out"], 3, ["{dir}/none/config.json"],
+         untouched=OUT),
+    Case("import of a model that is no LLaVA", ["import", "--from", "{dir}/model", "--out", "{dir}/out"], 3,
+         ["{dir}/model/config.json", "model_type", "mose", "llava"], tiny_model.make, OUT),
     Case("hash of nothing", ["hash", "{dir}/none"], 3, ["{dir}/none", "no such file"]),
     Case("no room for the weights", new(), 1, ["model.safetensors", "File too large"], TOKENIZER, OUT, file_limit=30_000),
     Case("full disk behind stdout", ["info", "{dir}/model"], 1, ["standard output"], tiny_model.make,

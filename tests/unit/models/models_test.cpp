@@ -89,6 +89,11 @@ TEST(Account, CountsWhatTheModelHolds) {
       EXPECT_EQ(a.total() - a.activated(), a.region_head + a.experts - a.activated_experts);
     }
   }
+  for (const char* tower : {"clip", "siglip"}) {
+    Config c = tiny_config();
+    c.vision.type = tower;
+    EXPECT_EQ(account(c, 21, 3).total(), nn::count_parameters(*make_model(c, 1))) << tower;
+  }
   Config shared = tiny_config();
   shared.language.moe = tiny_moe();
   shared.language.moe->shared_experts = 1;
