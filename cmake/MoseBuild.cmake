@@ -49,6 +49,7 @@ function(mose_test folder)
   set(target test_${folder})
   add_executable(${target} ${ARG_SOURCES})
   target_link_libraries(${target} PRIVATE mose::${folder} ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main mose_flags)
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(${target} PRIVATE MOSE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
     MOSE_BINARY_DIR="${PROJECT_BINARY_DIR}")
   if(folder IN_LIST MOSE_LIBTORCH_FOLDERS)

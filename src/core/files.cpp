@@ -50,6 +50,18 @@ void make_directories(const fs::path& path) {
   if (code) throw Error(str(path.string(), ": cannot create directory: ", code.message()));
 }
 
+void write_folder(const fs::path& dir, const std::function<void()>& fill) {
+  fs::remove_all(dir);
+  make_directories(dir);
+  try {
+    fill();
+  } catch (...) {
+    std::error_code ignored;  // the error of `fill` is the one to tell
+    fs::remove_all(dir, ignored);
+    throw;
+  }
+}
+
 namespace {
 
 // Devices and pipes (/dev/null, /dev/stdout, a fifo) are written in place: renaming a file over one

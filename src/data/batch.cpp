@@ -1,6 +1,7 @@
 #include "mose/data/batch.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "data/collate.h"
@@ -36,42 +37,40 @@ torch::Tensor rows(const torch::Tensor& tensor, int64_t begin, int64_t end) {
   return tensor.defined() ? tensor.slice(0, begin, end) : tensor;
 }
 
-// [2, N] of N pairs.
-torch::Tensor pairs_tensor(const std::vector<std::pair<int64_t, int64_t>>& pairs) {
-  torch::Tensor out = torch::empty({2, static_cast<int64_t>(pairs.size())}, torch::kInt64);
-  auto at = out.accessor<int64_t, 2>();
-  for (size_t i = 0; i < pairs.size(); ++i) {
-    at[0][static_cast<int64_t>(i)] = pairs[i].first;
-    at[1][static_cast<int64_t>(i)] = pairs[i].second;
-  }
-  return out;
+// [K, N] of N tuples of K numbers.
+template <size_t K>
+torch::Tensor tuples_tensor(const std::vector<std::array<int64_t, K>>& tuples) {
+  torch::Tensor out = torch::empty({static_cast<int64_t>(tuples.size()), static_cast<int64_t>(K)}, torch::kInt64);
+  for (size_t i = 0; i < tuples.size(); ++i) std::copy(tuples[i].begin(), tuples[i].end(), out.data_ptr<int64_t>() + K * i);
+  return out.t().contiguous();
 }
 
-// The pairs whose first number lies in [begin, end), counted from begin.
-torch::Tensor slice_pairs(const torch::Tensor& pairs_2N, int64_t begin, int64_t end) {
-  if (!pairs_2N.defined()) return pairs_2N;
-  const auto first = pairs_2N.select(0, 0);
-  auto part = pairs_2N.index_select(1, ((first >= begin) & (first < end)).nonzero().squeeze(1));
-  part.select(0, 0).sub_(begin);
+// The tuples of the images [begin, end), which are counted from begin.
+torch::Tensor slice_images(const torch::Tensor& tuples_KN, int64_t begin, int64_t end) {
+  if (!tuples_KN.defined()) return tuples_KN;
+  const auto image_N = tuples_KN[0];
+  auto part = tuples_KN.index_select(1, ((image_N >= begin) & (image_N < end)).nonzero().squeeze(1));
+  part[0].sub_(begin);
   return part;
 }
 
 }  // namespace
 
-Batch collate(const std::vector<Item>& items, const LabelSizes& sizes, int64_t rows) {
+Batch collate(const std::vector<Item>& items, const LabelSizes& sizes) {
   if (items.empty()) throw Error("collate: expected at least one sample");
   Batch batch;
   std::vector<int64_t> lengths;
   std::vector<torch::Tensor> pixels, regions;
-  std::vector<std::pair<int64_t, int64_t>> row_words, scene_words;
+  std::vector<std::array<int64_t, 3>> row_words;
+  std::vector<std::array<int64_t, 2>> scene_words;
   for (const Item& item : items) {
     lengths.push_back(item.sample->length());
     batch.ids.push_back(item.sample->id);
     batch.images.push_back(item.pixels_CHW.defined() ? 1 : 0);
     if (item.pixels_CHW.defined()) {
       const auto image = static_cast<int64_t>(pixels.size());
-      for (const auto& [row, token] : item.row_words) row_words.emplace_back(image * rows + row, token);
-      for (const int64_t token : item.sample->scene_words) scene_words.emplace_back(image, token);
+      for (const auto& [row, token] : item.row_words) row_words.push_back({image, row, token});
+      for (const int64_t token : item.sample->scene_words) scene_words.push_back({image, token});
       pixels.push_back(item.pixels_CHW);
     }
     if (item.region_PC.defined()) regions.push_back(item.region_PC);
@@ -103,9 +102,8 @@ Batch collate(const std::vector<Item>& items, const LabelSizes& sizes, int64_t r
   }
   if (!pixels.empty()) batch.pixels_BCHW = torch::stack(pixels);
   if (!regions.empty()) batch.region_BPC = torch::stack(regions);
-  batch.image_rows = static_cast<int64_t>(pixels.size()) * rows;
-  batch.row_words_2N = pairs_tensor(row_words);
-  batch.scene_words_2N = pairs_tensor(scene_words);
+  batch.row_words_3N = tuples_tensor(row_words);
+  batch.scene_words_2N = tuples_tensor(scene_words);
   batch.samples = static_cast<int64_t>(items.size());
   return batch;
 }
@@ -122,7 +120,7 @@ Batch to_device(const Batch& batch, torch::Device device) {
   result.labels.skill_TS = moved(batch.labels.skill_TS, device);
   result.labels.skill_weight_T = moved(batch.labels.skill_weight_T, device);
   result.region_BPC = moved(batch.region_BPC, device);
-  result.row_words_2N = moved(batch.row_words_2N, device);
+  result.row_words_3N = moved(batch.row_words_3N, device);
   result.scene_words_2N = moved(batch.scene_words_2N, device);
   return result;
 }
@@ -158,11 +156,8 @@ Batch slice_samples(const Batch& batch, int64_t begin, int64_t end) {
     result.pixels_BCHW = rows(batch.pixels_BCHW, first_image, last_image);
     result.region_BPC = rows(batch.region_BPC, first_image, last_image);
   }
-  const int64_t all_images = std::accumulate(batch.images.begin(), batch.images.end(), int64_t{0});
-  const int64_t of_image = all_images > 0 ? batch.image_rows / all_images : 0;
-  result.image_rows = (last_image - first_image) * of_image;
-  result.row_words_2N = slice_pairs(batch.row_words_2N, first_image * of_image, last_image * of_image);
-  result.scene_words_2N = slice_pairs(batch.scene_words_2N, first_image, last_image);
+  result.row_words_3N = slice_images(batch.row_words_3N, first_image, last_image);
+  result.scene_words_2N = slice_images(batch.scene_words_2N, first_image, last_image);
   result.samples = end - begin;
   return result;
 }

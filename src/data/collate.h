@@ -15,7 +15,7 @@ struct Item {
   std::vector<std::pair<int64_t, int64_t>> row_words;  // (image row, token of an object there)
 };
 
-// Concatenates the samples, an image having `rows` rows; every tensor is on the CPU.
-Batch collate(const std::vector<Item>& items, const LabelSizes& sizes, int64_t rows);
+// Concatenates the samples; every tensor is on the CPU.
+Batch collate(const std::vector<Item>& items, const LabelSizes& sizes);
 
 }  // namespace mose::data

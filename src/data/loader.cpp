@@ -207,7 +207,7 @@ struct Loader::Impl {
           built.skipped.push_back(str("sample ", sample.id, ": ", error.what()));
         }
       }
-      if (!items.empty()) built.batch = collate(items, sizes, grid.patches() / (grid.merge * grid.merge));
+      if (!items.empty()) built.batch = collate(items, sizes);
     } catch (...) {
       built.error = std::current_exception();
     }

@@ -43,8 +43,8 @@ std::vector<TensorDifference> compare_weights(const StateDict& a, const StateDic
         out.push_back({name, "shape", mose::str(x.sizes()), mose::str(y.sizes())});
       } else if (x.scalar_type() != y.scalar_type()) {
         out.push_back({name, "type", mose::str(x.scalar_type()), mose::str(y.scalar_type())});
-      } else if (auto difference = values(name, x, y); difference.changed > 0) {
-        out.push_back(std::move(difference));
+      } else if (!at::equal(x, y)) {  // the plain test spares equal tensors their float64 copies
+        if (auto difference = values(name, x, y); difference.changed > 0) out.push_back(std::move(difference));
       }
     }
   }

@@ -103,15 +103,7 @@ void save_bundle(const fs::path& folder, const Bundle& bundle, const io::TensorM
   make_directories(dir.parent_path());
   fs::path beside = dir;
   beside += str(".tmp.", ::getpid());
-  fs::remove_all(beside);
-  make_directories(beside);
-  try {
-    write_files(beside, bundle, weights);
-  } catch (...) {
-    std::error_code ignored;  // the write's error is the one to tell
-    fs::remove_all(beside, ignored);
-    throw;
-  }
+  write_folder(beside, [&] { write_files(beside, bundle, weights); });
   // rename() cannot replace a directory with content: the old one steps aside first.
   fs::path old = dir;
   old += str(".old.", ::getpid());

@@ -23,6 +23,14 @@ torch::Tensor apply_rotary(const torch::Tensor& x_THd, const RotaryTable& table)
   return torch::cat({first * cos - second * sin, second * cos + first * sin}, -1);
 }
 
+torch::Tensor full_attention(const torch::Tensor& q_BPD, const torch::Tensor& k_BPD, const torch::Tensor& v_BPD,
+                             int64_t heads) {
+  const int64_t B = q_BPD.size(0), P = q_BPD.size(1), D = q_BPD.size(2);
+  const auto split = [&](const torch::Tensor& x) { return x.view({B, P, heads, D / heads}).transpose(1, 2); };
+  const auto out = at::scaled_dot_product_attention(split(q_BPD), split(k_BPD), split(v_BPD));
+  return out.transpose(1, 2).reshape({B, P, D});
+}
+
 namespace {
 
 // [L, H, d] rows -> [1, H, L, d]

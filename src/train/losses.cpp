@@ -71,23 +71,25 @@ Normalisers normalisers(const data::Batch& batch, const StepWeights& weights) {
   n.rows = row_weights(batch.segments_T.index_select(0, rows), weights).sum().item<double>();
   n.samples = static_cast<double>(batch.samples);
   n.images = batch.pixels_BCHW.defined() ? static_cast<double>(batch.pixels_BCHW.size(0)) : 0;
-  n.word_rows = static_cast<double>(word_bags(batch.row_words_2N));
-  n.word_images = static_cast<double>(word_bags(batch.scene_words_2N));
+  if (weights.words != 0) n.words = word_counts(batch);
   return n;
+}
+
+void Normalisers::add(const Normalisers& other) {
+  rows += other.rows;
+  samples += other.samples;
+  images += other.images;
+  words.rows += other.words.rows;
+  words.images += other.words.images;
 }
 
 void LossReport::add(const LossReport& other) {
   auto sum = [](Tensor& into, const Tensor& from) {
     if (from.defined()) into = into.defined() ? into + from : from;
   };
-  sum(total, other.total);
-  sum(lm, other.lm);
-  sum(skill, other.skill);
-  sum(stage, other.stage);
-  sum(balance, other.balance);
-  sum(z, other.z);
-  sum(region, other.region);
-  sum(words, other.words);
+  LossReport from = other;  // tensors share their memory: nothing is copied
+  const auto into = tensors();
+  for (size_t i = 0; i < into.size(); ++i) sum(*into[i], *from.tensors()[i]);
   for (size_t g = 0; g < 3; ++g) {
     sum(segment_sum[g], other.segment_sum[g]);
     segment_rows[g] += other.segment_rows[g];
@@ -116,7 +118,7 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
   models::ImageFeatures images;
   if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW);
   const Tensor& any = batch.pixels_BCHW.defined() ? images.tower_BPD : batch.labels.stage_weight_T;
-  r.lm = r.skill = r.stage = r.balance = r.z = r.region = r.words = zero_like_loss(any);
+  for (auto* part : r.tensors()) *part = zero_like_loss(any);
   if (weights.language()) {
     const auto outputs = model.forward(batch.tokens_T, batch.plan, images.embeddings_BQD);
     if (weights.lm != 0 && whole.rows > 0) r.lm = language_loss(model, outputs.hidden_TD, batch, weights, whole, r);
@@ -130,7 +132,7 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
     r.region = region_loss(model, images.tower_BPD, batch, weights, whole);
   }
   if (weights.words != 0 && words && images.embeddings_BQD.defined()) {
-    r.words = words_loss(model, images.embeddings_BQD, batch, *words, whole.word_rows, whole.word_images);
+    r.words = words_loss(model, images.embeddings_BQD, batch, *words, whole.words);
   }
   // The language, region and words losses are sums over the part divided by the whole; router losses are
   // means of their part, weighted by its share of the samples.
@@ -138,8 +140,8 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
   for (auto* part : {&r.skill, &r.stage, &r.balance, &r.z}) *part = *part * share;
   out.loss = weights.lm * r.lm + weights.skill * r.skill + weights.stage * r.stage + weights.balance * r.balance +
              weights.z * r.z + weights.region * r.region + weights.words * r.words;
-  r.total = out.loss.detach();
-  for (auto* part : {&r.lm, &r.skill, &r.stage, &r.balance, &r.z, &r.region, &r.words}) *part = part->detach();
+  r.total = out.loss;
+  for (auto* part : r.tensors()) *part = part->detach();
   return out;
 }
 

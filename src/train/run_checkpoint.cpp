@@ -49,18 +49,12 @@ void save_checkpoint(const fs::path& run, const models::Bundle& bundle,
   const fs::path dir = run / "checkpoints" / name;
   fs::path beside = dir;
   beside += ".tmp";
-  fs::remove_all(beside);
-  make_directories(beside);
-  try {
+  write_folder(beside, [&] {
     models::save_bundle(beside / "model", bundle);
     io::save_safetensors(beside / "optimizer.safetensors", optimizer);
     save_json(beside / "state.json", state.to_json());
     write_file(beside / "DONE", "");
-  } catch (...) {
-    std::error_code ignored;  // the write's error is the one to tell
-    fs::remove_all(beside, ignored);
-    throw;
-  }
+  });
   fs::remove_all(dir);  // the same step again: the end of a stage right after a periodic one
   fs::rename(beside, dir);
   const auto all = whole_checkpoints(run);

@@ -61,7 +61,7 @@ Json validate(Session& session, const StepWeights& weights) {
     sum.add(batch_loss(*session.bundle.model, batch, weights, normalisers(batch, weights), &session.words).report);
     ++batches;
   }
-  for (auto* part : {&sum.total, &sum.lm, &sum.skill, &sum.stage, &sum.balance, &sum.z, &sum.region, &sum.words}) {
+  for (auto* part : sum.tensors()) {
     if (part->defined()) *part = *part / batches;
   }
   Json line = {{"step", session.state.step}};
@@ -119,12 +119,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
     Normalisers whole;
     for (int64_t i = 0; i < stage.accumulate; ++i) {
       parts.push_back(data::to_device(loader.next(), session.device));
-      const Normalisers n = normalisers(parts.back(), weights);
-      whole.rows += n.rows;
-      whole.samples += n.samples;
-      whole.images += n.images;
-      whole.word_rows += n.word_rows;
-      whole.word_images += n.word_images;
+      whole.add(normalisers(parts.back(), weights));
       tokens += static_cast<double>(parts.back().plan.tokens());
     }
     LossReport report;

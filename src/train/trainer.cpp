@@ -7,7 +7,6 @@
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/log.h"
-#include "mose/core/log.h"
 #include "mose/core/random.h"
 #include "mose/core/resources.h"
 #include "mose/models/account.h"
@@ -199,11 +198,7 @@ void train(const Recipe& recipe, const TrainOptions& options) {
   encode.image_tokens = session.bundle.model->config().image_tokens();
   encode.chat_template = session.bundle.model->config().chat_template;
   session.train_samples = encode_samples(corpus.train, session.bundle, encode);
-  session.words = word_tables(session.train_samples, session.bundle.model->config().language.vocab_size);
-  for (auto* table : {&session.words.objects, &session.words.scenes}) {
-    table->rarity_V = table->rarity_V.to(device);
-    table->log_prior_V = table->log_prior_V.to(device);
-  }
+  session.words = word_tables(session.train_samples, session.bundle.model->config().language.vocab_size, device);
   {
     auto samples = encode_samples(corpus.validation, session.bundle, encode, recipe.data.max_validation);
     auto loader = make_loader(session, std::move(samples), nullptr);

@@ -2,6 +2,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/attention.h"
 #include "mose/nn/init.h"
 #include "mose/nn/layers.h"
 
@@ -24,11 +25,8 @@ class Attention : public torch::nn::Module {
     out_proj_ = register_module("out_proj", std::make_shared<nn::Linear>(width, width, true));
   }
   Tensor forward(const Tensor& x_BPD) const {
-    const int64_t B = x_BPD.size(0), P = x_BPD.size(1), D = x_BPD.size(2);
-    const auto split = [&](const Tensor& rows) { return rows.view({B, P, heads_, D / heads_}).transpose(1, 2); };
-    const auto attended = at::scaled_dot_product_attention(split(q_proj_->forward(x_BPD)), split(k_proj_->forward(x_BPD)),
-                                                           split(v_proj_->forward(x_BPD)));
-    return out_proj_->forward(attended.transpose(1, 2).reshape({B, P, D}));
+    return out_proj_->forward(nn::full_attention(q_proj_->forward(x_BPD), k_proj_->forward(x_BPD),
+                                                 v_proj_->forward(x_BPD), heads_));
   }
 
  private:

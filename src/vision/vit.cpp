@@ -4,6 +4,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/attention.h"
 #include "mose/nn/init.h"
 #include "mose/nn/layers.h"
 
@@ -61,10 +62,8 @@ class Block : public torch::nn::Module {
     mlp_ = register_module("mlp", std::make_shared<nn::GeluMlp>(c.hidden_size, c.intermediate_size));
   }
   Tensor forward(const Tensor& x_BPD) const {
-    const int64_t B = x_BPD.size(0), P = x_BPD.size(1), D = x_BPD.size(2);
-    const auto qkv = qkv_->forward(layer_norm1_->forward(x_BPD)).view({B, P, 3, heads_, D / heads_}).permute({2, 0, 3, 1, 4});
-    const auto attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2]).transpose(1, 2).reshape({B, P, D});
-    const auto x = x_BPD + out_proj_->forward(attended);
+    const auto qkv = qkv_->forward(layer_norm1_->forward(x_BPD)).chunk(3, -1);
+    const auto x = x_BPD + out_proj_->forward(nn::full_attention(qkv[0], qkv[1], qkv[2], heads_));
     return x + mlp_->forward(layer_norm2_->forward(x));
   }
 

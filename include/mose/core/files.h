@@ -40,6 +40,9 @@ class AtomicFile {
 
 void make_directories(const std::filesystem::path& path);
 
+// Makes the folder anew and calls `fill`; when that throws, the folder is removed with what it holds.
+void write_folder(const std::filesystem::path& dir, const std::function<void()>& fill);
+
 // SHA-256 in lower-case hexadecimal.
 std::string sha256(std::string_view bytes);
 

@@ -19,14 +19,13 @@ struct Batch {
   torch::Tensor segments_T;   // int64: stage of the *target* token (0 describe, ...), -1 outside any segment
   moe::RouterLabels labels;   // of the row's own token
   torch::Tensor region_BPC;   // float32 0/1: category c covers patch p of image b; undefined without region targets
-  torch::Tensor row_words_2N;    // int64: (image row of the batch, token of the description of an object there)
+  torch::Tensor row_words_3N;    // int64: (image of the batch, its row, token of the description of an object there)
   torch::Tensor scene_words_2N;  // int64: (image of the batch, token of the picture's description)
   std::vector<std::string> ids;  // the samples' ids
   std::vector<int64_t> images;   // images of each sample (0 or 1), in the order of the samples
   std::vector<int64_t> targets;  // rows with a target of each sample; their sum is `supervised`
   int64_t samples = 0;
   int64_t supervised = 0;     // rows with a target
-  int64_t image_rows = 0;     // that the images make together; 0 where the grid is not known
 };
 
 // The same batch with its tensors on `device` (offsets stay on the host).

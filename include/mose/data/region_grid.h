@@ -27,7 +27,8 @@ struct RegionGrid {
 std::vector<int64_t> covered_cells(const coda::Box& box, int64_t height, int64_t width,
                                    const vision::ImageSize& original, const vision::PreprocessConfig& config);
 
-// float32 [P, C] of 0 and 1: patch p is 1 for category c when an object of c covers it. Objects of categories not listed have no target.
+// float32 [P, C] of 0 and 1: patch p is 1 for category c when an object of c covers it. Objects of
+// categories not listed have no target.
 torch::Tensor region_targets(const std::vector<skills::RegionTarget>& objects, const RegionGrid& grid,
                              const vision::ImageSize& original,
                              const vision::PreprocessConfig& config);

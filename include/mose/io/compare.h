@@ -17,7 +17,7 @@ struct TensorDifference {
   double largest = 0;   // absolute difference, in float64; infinite where only one side is not finite
 };
 
-// In the order of names; tensors that are equal bit for bit are not listed. NaN equals NaN here.
+// In the order of names; tensors of equal values are not listed. NaN equals NaN here.
 std::vector<TensorDifference> compare_weights(const StateDict& a, const StateDict& b);
 
 }  // namespace mose::io

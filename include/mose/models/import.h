@@ -1,5 +1,6 @@
-// From a Hugging Face checkpoint to a model directory of ours, tensor by tensor: values are not changed,
-// and never all in memory.
+// From a Hugging Face checkpoint to a model directory of ours, tensor by tensor. Values are not changed.
+// float32 and bfloat16 weights stay in the mapped file until they are written; a checkpoint of other or
+// mixed types becomes float32, in memory.
 //
 // Read: LLaVA as transformers writes it (model_type "llava") with a CLIP or SigLIP tower and a Llama or
 // Qwen2 decoder, with the tensor names of transformers 4 and 5. What a tower holds behind the layer that

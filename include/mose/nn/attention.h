@@ -22,6 +22,10 @@ torch::Tensor apply_rotary(const torch::Tensor& x_THd, const RotaryTable& table)
 torch::Tensor packed_attention(const torch::Tensor& q_THd, const torch::Tensor& k_TKd,
                                const torch::Tensor& v_TKd, const SequencePlan& plan);
 
+// Every row of a sequence sees every other, as in a vision tower. All [B, P, D], of D / heads a head.
+torch::Tensor full_attention(const torch::Tensor& q_BPD, const torch::Tensor& k_BPD, const torch::Tensor& v_BPD,
+                             int64_t heads);
+
 // Keys and values of N sequences, one pair of tensors [N, heads, capacity, d] a layer.
 class KvCache {
  public:

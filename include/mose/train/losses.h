@@ -28,7 +28,8 @@ StepWeights step_weights(const LossWeights& loss, int64_t step, int64_t steps);
 struct Normalisers {
   double rows = 0;    // sum of the segment weights of the supervised rows
   double samples = 0, images = 0;
-  double word_rows = 0, word_images = 0;  // that have words
+  WordCounts words;  // counted only where the words loss has a weight
+  void add(const Normalisers& other);
 };
 Normalisers normalisers(const data::Batch& batch, const StepWeights& weights);
 
@@ -39,6 +40,8 @@ struct LossReport {
   std::array<int64_t, 3> segment_rows = {0, 0, 0};
   double supervised = 0;
   void add(const LossReport& other);
+  // The total and every loss, for what is done to all of them alike.
+  std::array<torch::Tensor*, 8> tensors() { return {&total, &lm, &skill, &stage, &balance, &z, &region, &words}; }
 };
 
 // Adds each router loss of every sparse layer, divided by the number of layers.

@@ -29,13 +29,16 @@ struct WordTable {
 struct WordTables {
   WordTable objects, scenes;
 };
-WordTables word_tables(const std::vector<data::Encoded>& samples, int64_t vocabulary);
+WordTables word_tables(const std::vector<data::Encoded>& samples, int64_t vocabulary, torch::Device device);
 
-// How many rows (first numbers of the pairs) have words.
-int64_t word_bags(const torch::Tensor& pairs_2N);
+// How many image rows and how many images of a batch have words.
+struct WordCounts {
+  double rows = 0, images = 0;
+};
+WordCounts word_counts(const data::Batch& batch);
 
 // Sum of both parts, each divided by its number of bags in the whole batch.
 torch::Tensor words_loss(const models::VisionLanguageModel& model, const torch::Tensor& rows_BQD,
-                         const data::Batch& batch, const WordTables& tables, double word_rows, double word_images);
+                         const data::Batch& batch, const WordTables& tables, const WordCounts& whole);
 
 }  // namespace mose::train

@@ -5,6 +5,7 @@
 
 #include "fixture.h"
 #include "mose/core/error.h"
+#include "support/helpers.h"
 
 namespace mose::coda {
 namespace {
@@ -13,18 +14,13 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 std::string error_of(const std::string& content) {
-  test::TemporaryDir dir;
+  TemporaryFolder dir;
   write_file(dir.path / "rows.jsonl", content);
-  try {
-    read_rows(dir.path / "rows.jsonl");
-  } catch (const DataError& e) {
-    return e.what();
-  }
-  return "no error";
+  return message_of<DataError>([&] { read_rows(dir.path / "rows.jsonl"); });
 }
 
 TEST(Rows, ReadBackAsWritten) {
-  test::TemporaryDir dir;
+  TemporaryFolder dir;
   const auto file = dir.path / "region_perception_answer.jsonl";
   const std::vector<VqaRow> rows = {{0, "val/images/0001.jpg", "What is \"it\"?", "A truck.\nGrün.", "truck"},
                                     {7, "val/images/0002.jpg", "Why?", "", ""}};
@@ -42,13 +38,13 @@ TEST(Rows, ReadBackAsWritten) {
 }
 
 TEST(Rows, MayLackAnAnswerAsTheTestSplitDoes) {
-  test::TemporaryDir dir;
+  TemporaryFolder dir;
   write_file(dir.path / "rows.jsonl", "{\"question_id\": 3, \"image\": \"a.jpg\", \"question\": \"q\"}\n");
   EXPECT_EQ(read_rows(dir.path / "rows.jsonl").at(0).answer, "");
 }
 
 TEST(Rows, WriteInvalidUtf8AsReadableText) {
-  test::TemporaryDir dir;
+  TemporaryFolder dir;
   write_rows(dir.path / "rows.jsonl", {{0, "a.jpg", "q", "broken \xC3", ""}});
   EXPECT_EQ(read_rows(dir.path / "rows.jsonl").at(0).answer, "broken \xEF\xBF\xBD");
 }

@@ -1,28 +1,14 @@
 // A hand-written annotation and pictures of a known size, in a folder that is removed afterwards.
 #pragma once
 
-#include <unistd.h>
-
 #include <filesystem>
 #include <string>
 
 #include "mose/core/files.h"
 #include "mose/core/json.h"
+#include "support/helpers.h"
 
 namespace mose::test {
-
-class TemporaryDir {
- public:
-  TemporaryDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "mose_XXXXXX").string();
-    path = ::mkdtemp(name.data());
-  }
-  ~TemporaryDir() {
-    std::error_code code;
-    std::filesystem::remove_all(path, code);
-  }
-  std::filesystem::path path;
-};
 
 // The smallest JPEG prefix that states a size: SOI, APP0, SOF0.
 inline std::string jpeg_header(int width, int height) {

@@ -5,6 +5,7 @@
 
 #include "fixture.h"
 #include "mose/core/error.h"
+#include "support/helpers.h"
 
 namespace mose::coda {
 namespace {
@@ -12,18 +13,13 @@ namespace {
 using ::testing::HasSubstr;
 
 ImageSize size_of(const std::string& bytes) {
-  test::TemporaryDir dir;
+  TemporaryFolder dir;
   write_file(dir.path / "x.jpg", bytes);
   return image_size(dir.path / "x.jpg");
 }
 
 std::string error_of(const std::string& bytes) {
-  try {
-    size_of(bytes);
-  } catch (const DataError& e) {
-    return e.what();
-  }
-  return "no error";
+  return message_of<DataError>([&] { size_of(bytes); });
 }
 
 TEST(ImageSize, ReadsJpegPastOtherSegments) {

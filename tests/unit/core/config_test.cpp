@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "helpers.h"
+#include "support/helpers.h"
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 

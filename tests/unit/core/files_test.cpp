@@ -6,7 +6,7 @@
 
 #include <thread>
 
-#include "helpers.h"
+#include "support/helpers.h"
 #include "mose/core/error.h"
 
 namespace mose {

@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "helpers.h"
+#include "support/helpers.h"
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 

@@ -1,6 +1,6 @@
 #include <gmock/gmock.h>
 
-#include "helpers.h"
+#include "support/helpers.h"
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/log.h"

@@ -9,7 +9,7 @@
 #include <csignal>
 #include <iostream>
 
-#include "helpers.h"
+#include "support/helpers.h"
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/signals.h"

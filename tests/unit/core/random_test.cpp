@@ -5,7 +5,7 @@
 #include <cmath>
 #include <set>
 
-#include "helpers.h"
+#include "support/helpers.h"
 #include "mose/core/error.h"
 
 namespace mose {

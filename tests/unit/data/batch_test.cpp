@@ -61,29 +61,28 @@ TEST(Batch, RegionTargetsAreByImageAndPatch) {
   EXPECT_EQ(batch.region_BPC.select(0, 2).select(1, 1).sum().item<float>(), 8);
 }
 
-// Pairs as a sorted list, since their order means nothing.
-std::vector<std::pair<int64_t, int64_t>> pairs_of(const torch::Tensor& pairs_2N) {
-  std::vector<std::pair<int64_t, int64_t>> out;
-  for (int64_t i = 0; i < pairs_2N.size(1); ++i) {
-    out.emplace_back(pairs_2N[0][i].item<int64_t>(), pairs_2N[1][i].item<int64_t>());
+// The columns of [K, N] as a sorted list, since their order means nothing.
+std::vector<std::vector<int64_t>> tuples_of(const torch::Tensor& tuples_KN) {
+  std::vector<std::vector<int64_t>> out;
+  for (int64_t i = 0; i < tuples_KN.size(1); ++i) {
+    const auto column = tuples_KN.select(1, i).contiguous();
+    out.emplace_back(column.data_ptr<int64_t>(), column.data_ptr<int64_t>() + column.numel());
   }
   std::sort(out.begin(), out.end());
   return out;
 }
-using Pairs = std::vector<std::pair<int64_t, int64_t>>;
+using Tuples = std::vector<std::vector<int64_t>>;
 
 TEST(Batch, WordsStandAtTheRowsOfTheirObjects) {
   const Pictures pictures(4);
   // 2 x 4 patches merged into 1 x 2 rows an image; the object of sample 2 covers the whole picture.
   const Batch batch = first_batch(pictures, RegionGrid{{}, 2, 4, 2}, /*text_only=*/1);
-  EXPECT_EQ(batch.image_rows, 6);
-  EXPECT_EQ(pairs_of(batch.row_words_2N), (Pairs{{2, 11}, {2, 12}, {3, 11}, {3, 12}}));
-  EXPECT_EQ(pairs_of(batch.scene_words_2N), (Pairs{{0, 5}, {1, 6}, {1, 7}}));
+  EXPECT_EQ(tuples_of(batch.row_words_3N), (Tuples{{1, 0, 11}, {1, 0, 12}, {1, 1, 11}, {1, 1, 12}}));
+  EXPECT_EQ(tuples_of(batch.scene_words_2N), (Tuples{{0, 5}, {1, 6}, {1, 7}}));
   const Batch part = slice_samples(batch, 2, 4);
-  EXPECT_EQ(part.image_rows, 4);
-  EXPECT_EQ(pairs_of(part.row_words_2N), (Pairs{{0, 11}, {0, 12}, {1, 11}, {1, 12}}));
-  EXPECT_EQ(pairs_of(part.scene_words_2N), (Pairs{{0, 6}, {0, 7}}));
-  EXPECT_EQ(slice_samples(batch, 0, 2).row_words_2N.numel(), 0);
+  EXPECT_EQ(tuples_of(part.row_words_3N), (Tuples{{0, 0, 11}, {0, 0, 12}, {0, 1, 11}, {0, 1, 12}}));
+  EXPECT_EQ(tuples_of(part.scene_words_2N), (Tuples{{0, 6}, {0, 7}}));
+  EXPECT_EQ(slice_samples(batch, 0, 2).row_words_3N.numel(), 0);
 }
 
 void expect_same(const torch::Tensor& a, const torch::Tensor& b) {

@@ -7,6 +7,7 @@
 
 #include "mose/core/error.h"
 #include "mose/text/chat.h"
+#include "support/helpers.h"
 
 namespace mose::data {
 namespace {
@@ -75,15 +76,6 @@ const SoftLabel* label_at(const RowLabels& labels, const Encoded& encoded,
   return nullptr;
 }
 
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const DataError& error) {
-    return error.what();
-  }
-  return "no DataError";
-}
-
 TEST(EncodePrompt, HoldsOneRowForEachImagePatch) {
   const text::Tokenizer tokens = tokenizer();
   const std::vector<int64_t> with = encode_prompt("What is there?", tokens, config_with());
@@ -106,7 +98,7 @@ TEST(EncodePrompt, WithoutImageHasNoImageRows) {
 TEST(EncodePrompt, RefusesAnImageTokenInTheQuestion) {
   const text::Tokenizer tokens = tokenizer();
   const auto encode = [&] { encode_prompt("Look <image> here", tokens, config_with()); };
-  EXPECT_THAT(message_of(encode), HasSubstr("image token"));
+  EXPECT_THAT(message_of<DataError>(encode), HasSubstr("image token"));
 }
 
 TEST(EncodeSample, EachRowPredictsTheNextTokenOfTheAnswerAndThenTheEndOfTurn) {
@@ -253,7 +245,7 @@ TEST(EncodeSample, LongAnswersAreCutAndCounted) {
   }
   config.max_tokens = whole.prompt_length;
   const auto encode = [&] { encode_sample(sample(), taxonomy(), tokens, config); };
-  EXPECT_THAT(message_of(encode), HasSubstr("val_0001/single"));
+  EXPECT_THAT(message_of<DataError>(encode), HasSubstr("val_0001/single"));
 }
 
 TEST(EncodeSample, TemplatesThatPutASpaceBeforeTheAnswerKeepItsByteSpans) {
@@ -277,7 +269,7 @@ TEST(EncodeSample, BadSamplesAreDataErrorsThatNameThem) {
   const auto message = [&](const std::function<void(skills::Sample&)>& spoil) {
     skills::Sample bad = sample();
     spoil(bad);
-    return message_of([&] { encode_sample(bad, taxonomy(), tokens, config_with()); });
+    return message_of<DataError>([&] { encode_sample(bad, taxonomy(), tokens, config_with()); });
   };
   EXPECT_THAT(message([](auto& s) { s.labels[1].end = 10000; }), HasSubstr("val_0001/single: label 1"));
   EXPECT_THAT(message([](auto& s) { s.labels[0].skill = 3; }), HasSubstr("skill 3"));
@@ -295,10 +287,10 @@ TEST(EncodeSample, BadSamplesAreDataErrorsThatNameThem) {
 TEST(EncodeSample, NeedsTheTemplatesTokens) {
   const text::Tokenizer bare = text::train_byte_bpe({kAnswer}, 270, {"<image>", "<|im_start|>"});
   const auto encode = [&] { encode_sample(sample(), taxonomy(), bare, config_with()); };
-  EXPECT_THAT(message_of(encode), HasSubstr("<|im_end|>"));
+  EXPECT_THAT(message_of<DataError>(encode), HasSubstr("<|im_end|>"));
   const text::Tokenizer no_image = text::train_byte_bpe({kAnswer}, 270, {"<|im_start|>", "<|im_end|>"});
   const auto encode_image = [&] { encode_sample(sample(), taxonomy(), no_image, config_with()); };
-  EXPECT_THAT(message_of(encode_image), HasSubstr("<image>"));
+  EXPECT_THAT(message_of<DataError>(encode_image), HasSubstr("<image>"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "moe_test_util.h"
 #include "mose/core/error.h"
 #include "mose/core/random.h"
+#include "support/helpers.h"
 
 namespace mose::moe {
 namespace {
@@ -24,12 +25,7 @@ Config config_of(const std::string& assignment, int64_t experts, int64_t shared 
 }
 
 std::string usage_error(const Config& config, const skills::Taxonomy& taxonomy, const std::vector<double>& mass = {}) {
-  try {
-    make_assignment(config, taxonomy, mass);
-  } catch (const UsageError& e) {
-    return e.what();
-  }
-  return "no error";
+  return message_of<UsageError>([&] { make_assignment(config, taxonomy, mass); });
 }
 
 // Token mass that lands on each expert.

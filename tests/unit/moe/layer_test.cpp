@@ -7,20 +7,12 @@
 namespace mose::moe {
 namespace {
 
+using testing::config_of;
 using testing::largest_difference;
 using testing::make_taxonomy;
 using torch::Tensor;
 
 constexpr int64_t kWidth = 16, kIntermediate = 24;
-
-Config config_of(const std::string& router, int64_t experts = 5, int64_t top_k = 2, int64_t shared = 0) {
-  Config config;
-  config.router = router;
-  config.experts = experts;
-  config.top_k = top_k;
-  config.shared_experts = shared;
-  return config;
-}
 
 SkillMap map_of(const Config& config) { return make_skill_map(config, make_taxonomy({0, 0, 1, 1, 2, 2, 2}, 3)); }
 

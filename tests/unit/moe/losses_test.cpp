@@ -8,20 +8,12 @@
 namespace mose::moe {
 namespace {
 
+using testing::config_of;
 using testing::make_taxonomy;
 using testing::Matrix;
 using testing::softmax;
 using testing::to_matrix;
 using torch::Tensor;
-
-Config config_of(const std::string& router, int64_t experts, int64_t top_k, int64_t shared = 0) {
-  Config config;
-  config.router = router;
-  config.experts = experts;
-  config.top_k = top_k;
-  config.shared_experts = shared;
-  return config;
-}
 
 // A routing made of given logits, as the plain routers make it.
 Routing plain_routing(const Tensor& logits, int64_t k) {

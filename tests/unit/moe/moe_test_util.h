@@ -24,6 +24,15 @@ inline skills::Taxonomy make_taxonomy(const std::vector<int64_t>& stage_of_skill
   return skills::Taxonomy::from_json(json, "test taxonomy");
 }
 
+inline Config config_of(const std::string& router, int64_t experts = 5, int64_t top_k = 2, int64_t shared = 0) {
+  Config config;
+  config.router = router;
+  config.experts = experts;
+  config.top_k = top_k;
+  config.shared_experts = shared;
+  return config;
+}
+
 using Matrix = std::vector<std::vector<double>>;
 
 inline Matrix to_matrix(const torch::Tensor& t) {

@@ -8,6 +8,7 @@
 namespace mose::moe {
 namespace {
 
+using testing::config_of;
 using testing::largest_difference;
 using testing::make_taxonomy;
 using testing::Matrix;
@@ -17,15 +18,6 @@ using testing::to_matrix;
 using ::testing::HasSubstr;
 
 constexpr int64_t kWidth = 12;
-
-Config config_of(const std::string& router, int64_t experts, int64_t top_k, int64_t shared = 0) {
-  Config config;
-  config.router = router;
-  config.experts = experts;
-  config.top_k = top_k;
-  config.shared_experts = shared;
-  return config;
-}
 
 // Routing by float64 loops from the expert probabilities.
 void expect_choices(const Routing& routing, const Matrix& p, size_t top_k) {

@@ -8,18 +8,11 @@
 namespace mose::moe {
 namespace {
 
+using testing::config_of;
 using testing::make_taxonomy;
 using testing::Matrix;
 using testing::to_matrix;
 using torch::Tensor;
-
-Config config_of(const std::string& router) {
-  Config config;
-  config.router = router;
-  config.experts = 4;
-  config.top_k = 2;
-  return config;
-}
 
 SkillMap map_of(const Config& config) { return make_skill_map(config, make_taxonomy({0, 0, 1, 1, 2}, 3)); }
 
@@ -42,7 +35,7 @@ double maximum(const std::vector<double>& v) { return *std::max_element(v.begin(
 
 TEST(RoutingStatistics, EqualALoopOverTokens) {
   torch::manual_seed(1);
-  const Config config = config_of("hierarchical_skill");
+  const Config config = config_of("hierarchical_skill", 4);
   const SkillMap map = map_of(config);
   auto router = make_router(config, 8, map);
   RoutingStatistics statistics(4, map);
@@ -100,7 +93,7 @@ TEST(RoutingStatistics, EqualALoopOverTokens) {
 }
 
 TEST(RoutingStatistics, WhatWasNotSeenIsNullOrZero) {
-  const Config config = config_of("topk");
+  const Config config = config_of("topk", 4);
   const SkillMap map = map_of(config);
   RoutingStatistics statistics(4, map);
   EXPECT_EQ(statistics.to_json()["tokens"], 0);

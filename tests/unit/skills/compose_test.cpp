@@ -137,7 +137,7 @@ TEST(MakeSamples, RegionsUseTheMarkedPictureOrNameTheBox) {
   EXPECT_EQ(test::sample(all, "val_0001/region/10").region_index, "10");
   EXPECT_THAT(test::sample(all, "val_0001/region/10").question, HasSubstr("red rectangle"));
 
-  test::TemporaryDir dir;  // with the picture, without its marked copies
+  TemporaryFolder dir;  // with the picture, without its marked copies
   test::write_annotation(dir.path, test::annotation_json());
   PrepareOptions options;
   options.root = dir.path;

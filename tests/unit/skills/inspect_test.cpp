@@ -31,7 +31,7 @@ TEST(InspectText, ColoursStagesAndUnderlinesSkills) {
 }
 
 TEST(InspectHtml, HoldsTheImageTheBoxesAndTheEscapedAnswer) {
-  test::TemporaryDir dir;
+  TemporaryFolder dir;
   test::write_annotation(dir.path, test::annotation_json());
   auto all = test::samples();
   Sample s = test::sample(all, "val_0001/single");

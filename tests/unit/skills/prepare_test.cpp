@@ -41,7 +41,7 @@ class Prepare : public ::testing::Test {
   }
 
  private:
-  test::TemporaryDir dir_;
+  TemporaryFolder dir_;
 };
 
 TEST_F(Prepare, WritesADatasetThatReadsBackAsComposed) {

@@ -4,6 +4,7 @@
 
 #include "helpers.h"
 #include "mose/core/error.h"
+#include "support/helpers.h"
 
 namespace mose::skills {
 namespace {
@@ -205,12 +206,7 @@ TEST(LabelAnswer, IsLessCertainWithoutStructure) {
 std::string error_of(const std::function<void(Json&)>& spoil) {
   Json json = load_json(resource("skills/driving.json"));
   spoil(json);
-  try {
-    Annotator(Taxonomy::from_json(json, "mine.json"), "mine.json");
-  } catch (const DataError& e) {
-    return e.what();
-  }
-  return "no error";
+  return message_of<DataError>([&] { Annotator(Taxonomy::from_json(json, "mine.json"), "mine.json"); });
 }
 
 TEST(Rules, ErrorsNameFileAndKey) {

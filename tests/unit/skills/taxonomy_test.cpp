@@ -5,6 +5,7 @@
 
 #include "helpers.h"
 #include "mose/core/error.h"
+#include "support/helpers.h"
 
 namespace mose::skills {
 namespace {
@@ -31,12 +32,7 @@ TEST(Taxonomy, ReadsBackAsWritten) {
 }
 
 std::string error_of(const char* text) {
-  try {
-    Taxonomy::from_json(Json::parse(text), "t.json");
-  } catch (const DataError& e) {
-    return e.what();
-  }
-  return "no error";
+  return message_of<DataError>([&] { Taxonomy::from_json(Json::parse(text), "t.json"); });
 }
 
 TEST(Taxonomy, ErrorsNameFileAndKey) {

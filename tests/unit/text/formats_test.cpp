@@ -39,10 +39,10 @@ const char* const kLlamaSettings =
     "--remove_extra_whitespaces=false";
 
 TEST(SentencePieceModel, GivesTheIdsAndTextOfTheSentencePieceLibrary) {
-  const ScratchFolder folder("spm");
+  const TemporaryFolder folder;
   const std::string model = sentencepiece_model(kLlamaSettings);
-  write_file(folder.path() / "tokenizer.model", model);
-  const Tokenizer tokenizer = Tokenizer::load(folder.path());
+  write_file(folder.path / "tokenizer.model", model);
+  const Tokenizer tokenizer = Tokenizer::load(folder.path);
   sentencepiece::SentencePieceProcessor reference;
   ASSERT_TRUE(reference.LoadFromSerializedProto(model).ok());
   RandomStream random(1, "spm");
@@ -61,8 +61,8 @@ TEST(SentencePieceModel, GivesTheIdsAndTextOfTheSentencePieceLibrary) {
 }
 
 TEST(SentencePieceModel, RefusesWhatBpeCannotRepresent) {
-  const ScratchFolder folder("spm_refused");
-  const auto path = folder.path() / "tokenizer.model";
+  const TemporaryFolder folder;
+  const auto path = folder.path / "tokenizer.model";
   write_file(path, sentencepiece_model("--model_type=unigram --hard_vocab_limit=false"));
   EXPECT_THROW(Tokenizer::load(path), DataError);
   write_file(path, sentencepiece_model("--model_type=bpe"));  // rewrites text by NFKC rules
@@ -93,26 +93,26 @@ TEST(Tiktoken, MergesByTheRankOfTheWholeToken) {
     lines += base64(std::string(1, static_cast<char>(b))) + str(" ", rank++, "\n");
   for (const char* token : {"ab", "bc", "abc", "abcd", " ab"})
     lines += base64(token) + str(" ", rank++, "\n");
-  const ScratchFolder folder("tiktoken");
-  write_file(folder.path() / "qwen.tiktoken", lines);
-  const Tokenizer tokenizer = Tokenizer::load(folder.path());
+  const TemporaryFolder folder;
+  write_file(folder.path / "qwen.tiktoken", lines);
+  const Tokenizer tokenizer = Tokenizer::load(folder.path);
   EXPECT_EQ(tokenizer.encode("abcd"), (std::vector<int64_t>{259}));
   EXPECT_EQ(tokenizer.encode("abce"), (std::vector<int64_t>{258, 'e'}));
   EXPECT_EQ(tokenizer.encode("bcab ab"), (std::vector<int64_t>{257, 256, 260}));
   EXPECT_EQ(tokenizer.token_to_id("<|endoftext|>"), 261);
   EXPECT_EQ(tokenizer.token_to_id("<|im_end|>"), 263);
-  write_file(folder.path() / "llama3.tiktoken", lines);
-  const Tokenizer llama = Tokenizer::load(folder.path() / "llama3.tiktoken");
+  write_file(folder.path / "llama3.tiktoken", lines);
+  const Tokenizer llama = Tokenizer::load(folder.path / "llama3.tiktoken");
   EXPECT_EQ(llama.encode("a", true), (std::vector<int64_t>{261, 'a'}));
   EXPECT_EQ(llama.vocabulary_size(), 261 + 256);
 }
 
 TEST(Tiktoken, ErrorsNameTheLineAndTheMissingFamily) {
-  const ScratchFolder folder("tiktoken_bad");
+  const TemporaryFolder folder;
   const auto expect = [&](const char* name, const std::string& text, const std::string& part) {
-    write_file(folder.path() / name, text);
+    write_file(folder.path / name, text);
     try {
-      Tokenizer::load(folder.path() / name);
+      Tokenizer::load(folder.path / name);
       ADD_FAILURE() << "accepted " << text;
     } catch (const DataError& e) {
       EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
@@ -124,9 +124,9 @@ TEST(Tiktoken, ErrorsNameTheLineAndTheMissingFamily) {
 }
 
 TEST(VocabularyAndMerges, EqualTheSameTokenizerAsOneFile) {
-  const ScratchFolder folder("pair");
-  small_tokenizer().save(folder.path());
-  const Json saved = parse_json(read_file(folder.path() / "tokenizer.json"), "saved");
+  const TemporaryFolder folder;
+  small_tokenizer().save(folder.path);
+  const Json saved = parse_json(read_file(folder.path / "tokenizer.json"), "saved");
   std::string merges = "#version: 0.2\n";
   for (const Json& pair : saved["model"]["merges"]) {
     merges += pair[0].get<std::string>() + " " + pair[1].get<std::string>() + "\n";
@@ -134,14 +134,14 @@ TEST(VocabularyAndMerges, EqualTheSameTokenizerAsOneFile) {
   Json added = Json::object();
   for (const Json& token : saved["added_tokens"])
     added[token["content"].get<std::string>()] = token["id"];
-  std::filesystem::remove(folder.path() / "tokenizer.json");
-  save_json(folder.path() / "vocab.json", saved["model"]["vocab"]);
-  write_file(folder.path() / "merges.txt", merges);
-  save_json(folder.path() / "added_tokens.json", added);
-  save_json(folder.path() / "tokenizer_config.json",
+  std::filesystem::remove(folder.path / "tokenizer.json");
+  save_json(folder.path / "vocab.json", saved["model"]["vocab"]);
+  write_file(folder.path / "merges.txt", merges);
+  save_json(folder.path / "added_tokens.json", added);
+  save_json(folder.path / "tokenizer_config.json",
             {{"eos_token", {{"content", "<|im_end|>"}}},
              {"additional_special_tokens", {"<unk>", "<|im_start|>", "<image>"}}});
-  const Tokenizer tokenizer = Tokenizer::load(folder.path());
+  const Tokenizer tokenizer = Tokenizer::load(folder.path);
   RandomStream random(3, "pair");
   for (int i = 0; i < 300; ++i) {
     const std::string text = random_text(random, 40) + "<|im_end|>" + random_text(random, 9);
@@ -150,14 +150,14 @@ TEST(VocabularyAndMerges, EqualTheSameTokenizerAsOneFile) {
   EXPECT_EQ(tokenizer.role_id("eos_token"), small_tokenizer().token_to_id("<|im_end|>"));
   EXPECT_TRUE(tokenizer.is_special(tokenizer.token_to_id("<image>")));
 
-  write_file(folder.path() / "merges.txt", "a b c\n");
-  EXPECT_THROW(Tokenizer::load(folder.path()), DataError);
+  write_file(folder.path / "merges.txt", "a b c\n");
+  EXPECT_THROW(Tokenizer::load(folder.path), DataError);
 }
 
 TEST(TokenizerLoad, SaysWhatItLookedForInAnEmptyDirectory) {
-  const ScratchFolder folder("empty");
+  const TemporaryFolder folder;
   try {
-    Tokenizer::load(folder.path());
+    Tokenizer::load(folder.path);
     FAIL();
   } catch (const DataError& e) {
     EXPECT_NE(std::string(e.what()).find("tokenizer.json"), std::string::npos);

@@ -61,13 +61,13 @@ std::string damaged(const std::string& good, RandomStream& random) {
 }
 
 int64_t survive(const std::string& name, const std::string& good, int64_t trials) {
-  const ScratchFolder folder("mutation");
+  const TemporaryFolder folder;
   RandomStream random(11, name);
   int64_t loaded = 0;
   for (int64_t i = 0; i < trials; ++i) {
-    write_file(folder.path() / name, damaged(good, random));
+    write_file(folder.path / name, damaged(good, random));
     try {
-      const Tokenizer tokenizer = Tokenizer::load(folder.path() / name);
+      const Tokenizer tokenizer = Tokenizer::load(folder.path / name);
       ++loaded;
       const auto ids =
           tokenizer.encode("the car 20 m ahead\n<image> \xF0\x9F\x9A\xA6 caf\xC3\xA9", true);
@@ -83,9 +83,9 @@ int64_t survive(const std::string& name, const std::string& good, int64_t trials
 }
 
 std::string saved_tokenizer() {
-  const ScratchFolder folder("mutation_source");
-  train_byte_bpe(driving_texts(20, 30), 300, {"<image>"}).save(folder.path());
-  return read_file(folder.path() / "tokenizer.json");
+  const TemporaryFolder folder;
+  train_byte_bpe(driving_texts(20, 30), 300, {"<image>"}).save(folder.path);
+  return read_file(folder.path / "tokenizer.json");
 }
 
 TEST(Mutation, DamagedTokenizerJsonIsRefusedOrWorks) {

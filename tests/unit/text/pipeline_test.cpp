@@ -10,9 +10,9 @@ namespace mose::text {
 namespace {
 
 Tokenizer from_json(const Json& document) {
-  const ScratchFolder folder("json");
-  save_json(folder.path() / "tokenizer.json", document);
-  return Tokenizer::load(folder.path() / "tokenizer.json");
+  const TemporaryFolder folder;
+  save_json(folder.path / "tokenizer.json", document);
+  return Tokenizer::load(folder.path / "tokenizer.json");
 }
 
 // Characters without pre-tokenizer: what the normalizer leaves is what is looked up.

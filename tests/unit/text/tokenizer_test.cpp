@@ -72,8 +72,8 @@ TEST(StreamDecoder, FinishesIncompleteBytesWithReplacementCharacters) {
 }
 
 TEST(Tokenizer, SavedAndLoadedGivesTheSameIds) {
-  const ScratchFolder folder("saved");
-  const auto& dir = folder.path();
+  const TemporaryFolder folder;
+  const auto& dir = folder.path;
   small_tokenizer().save(dir);
   const Tokenizer loaded = Tokenizer::load(dir);
   EXPECT_EQ(loaded.vocabulary_size(), small_tokenizer().vocabulary_size());

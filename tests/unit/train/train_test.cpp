@@ -125,7 +125,7 @@ data::Encoded with_words(std::vector<int64_t> scene, std::vector<std::vector<int
 TEST(WordTables, RareWordsWeighMoreAndThePriorIsTheMeanTarget) {
   // Token 1 is in all four texts, 2 in two, 3 in one; the last sample describes no scene and is left out.
   const auto tables = word_tables({with_words({1, 2}, {{4}}), with_words({1, 2, 3}, {}), with_words({1}, {{4}, {5}}),
-                                   with_words({1}, {}), with_words({}, {{6}})}, 8);
+                                   with_words({1}, {}), with_words({}, {{6}})}, 8, torch::kCPU);
   const double two = std::log(2.0), four = std::log(4.0);
   EXPECT_FLOAT_EQ(tables.scenes.rarity_V[1].item<float>(), 0);
   EXPECT_NEAR(tables.scenes.rarity_V[2].item<double>(), two, 1e-6);
@@ -141,7 +141,7 @@ TEST(WordsLoss, EqualsThePlainSum) {
   const auto rows_BQD = model->encode_images(batch.pixels_BCHW).embeddings_BQD;
   const int64_t V = model->config().language.vocab_size, Q = rows_BQD.size(1);
   // Row 1 of image 0 shows an object of words {3, 4}; image 1 is described by {5}.
-  batch.row_words_2N = torch::tensor({1, 1, 3, 4}, torch::kInt64).view({2, 2});
+  batch.row_words_3N = torch::tensor({0, 0, 1, 1, 3, 4}, torch::kInt64).view({3, 2});
   batch.scene_words_2N = torch::tensor({1, 5}, torch::kInt64).view({2, 1});
   torch::manual_seed(5);
   const WordTable table{torch::rand({V}) + 0.1, torch::randn({V})};
@@ -154,12 +154,12 @@ TEST(WordsLoss, EqualsThePlainSum) {
   const double r3 = table.rarity_V[3].item<double>(), r4 = table.rarity_V[4].item<double>();
   const double expected = -(r3 * object[3].item<double>() + r4 * object[4].item<double>()) / (r3 + r4) - scene[5].item<double>();
   StepWeights weights;
-  const auto n = normalisers(batch, weights);
-  EXPECT_EQ(n.word_rows, 1);
-  EXPECT_EQ(n.word_images, 1);
-  EXPECT_NEAR(words_loss(*model, rows_BQD, batch, tables, 1, 1).item<double>(), expected, 1e-4);
   weights.lm = 0;
   weights.words = 2;
+  const auto n = normalisers(batch, weights);
+  EXPECT_EQ(n.words.rows, 1);
+  EXPECT_EQ(n.words.images, 1);
+  EXPECT_NEAR(words_loss(*model, rows_BQD, batch, tables, n.words).item<double>(), expected, 1e-4);
   const auto result = batch_loss(*model, batch, weights, n, &tables);
   EXPECT_NEAR(result.loss.item<double>(), 2 * expected, 1e-3);
   result.loss.backward();

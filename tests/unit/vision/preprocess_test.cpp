@@ -11,17 +11,12 @@
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/random.h"
+#include "support/helpers.h"
 
 namespace mose::vision {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Scratch {
-  fs::path dir = fs::temp_directory_path() / ("mose_preprocess_" + std::to_string(getpid()));
-  Scratch() { fs::create_directories(dir); }
-  ~Scratch() { fs::remove_all(dir); }
-};
 
 std::string encoded(const std::string& extension, const cv::Mat& image) {
   std::vector<uchar> bytes;
@@ -49,15 +44,6 @@ PreprocessConfig frame(int64_t width, int64_t height, const std::string& mode = 
 
 int pixel(const torch::Tensor& pixels_CHW, int64_t c, int64_t y, int64_t x) {
   return pixels_CHW[c][y][x].item<int>();
-}
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const DataError& error) {
-    return error.what();
-  }
-  return "no DataError";
 }
 
 TEST(Preprocess, ChannelsAreRedGreenBlueAndNormalised) {
@@ -192,9 +178,9 @@ TEST(Preprocess, ExifOrientationMakesTheImageUpright) {
     EXPECT_LT(pixel(raw.pixels_CHW, 0, 28, 56), 50) << orientation;
     EXPECT_LT(pixel(raw.pixels_CHW, 0, 4, 56), 50) << orientation;
     EXPECT_LT(pixel(raw.pixels_CHW, 0, 28, 8), 50) << orientation;
-    Scratch scratch;
-    write_file(scratch.dir / "a.jpg", bytes);
-    EXPECT_EQ(image_size(scratch.dir / "a.jpg").width, 64) << orientation;
+    TemporaryFolder scratch;
+    write_file(scratch.path / "a.jpg", bytes);
+    EXPECT_EQ(image_size(scratch.path / "a.jpg").width, 64) << orientation;
   }
 }
 
@@ -207,11 +193,11 @@ TEST(Preprocess, EveryTruncationIsADataErrorThatNamesTheFile) {
     for (size_t length = 0; length < whole.size(); length += 1 + length / 20) {
       const std::string name = std::string("cut") + extension;
       const std::string message =
-          message_of([&] { decode_raw_image(whole.substr(0, length), name, config); });
+          message_of<DataError>([&] { decode_raw_image(whole.substr(0, length), name, config); });
       EXPECT_NE(message.find(name), std::string::npos) << length << ": " << message;
     }
     const std::string last =
-        message_of([&] { decode_raw_image(whole.substr(0, whole.size() - 1), "last", config); });
+        message_of<DataError>([&] { decode_raw_image(whole.substr(0, whole.size() - 1), "last", config); });
     EXPECT_NE(last.find("truncated"), std::string::npos) << extension << ": " << last;
   }
 }
@@ -238,12 +224,12 @@ TEST(Preprocess, RandomBytesNeverCrashTheDecoder) {
 }
 
 TEST(Preprocess, MissingForeignAndEmptyFilesAreDataErrors) {
-  const Scratch scratch;
+  const TemporaryFolder scratch;
   const PreprocessConfig config;
-  write_file(scratch.dir / "text.jpg", "not an image");
-  write_file(scratch.dir / "empty.jpg", "");
+  write_file(scratch.path / "text.jpg", "not an image");
+  write_file(scratch.path / "empty.jpg", "");
   for (const char* name : {"missing.jpg", "text.jpg", "empty.jpg"}) {
-    const std::string message = message_of([&] { load_image(scratch.dir / name, config); });
+    const std::string message = message_of<DataError>([&] { load_image(scratch.path / name, config); });
     EXPECT_NE(message.find(name), std::string::npos) << message;
   }
 }
@@ -252,7 +238,7 @@ TEST(Preprocess, MoreThanAHundredMegapixelsAreRefusedFromTheHeader) {
   // 20000 x 20000 in a PNG of a few bytes; decoding it would take 1.2 GB.
   std::string png("\x89PNG\r\n\x1A\n\0\0\0\x0DIHDR\0\0\x4E\x20\0\0\x4E\x20\x08\x02\0\0\0\0\0\0\0", 33);
   png += std::string("\0\0\0\0IEND\0\0\0\0", 12);
-  const std::string message = message_of([&] { decode_raw_image(png, "huge.png", frame(8, 8)); });
+  const std::string message = message_of<DataError>([&] { decode_raw_image(png, "huge.png", frame(8, 8)); });
   EXPECT_NE(message.find("20000 x 20000"), std::string::npos) << message;
 }
 
@@ -293,14 +279,14 @@ TEST(Preprocess, MeanColourImageIsZero) {
 }
 
 TEST(PreprocessConfigFile, RoundTripsEveryMode) {
-  const Scratch scratch;
+  const TemporaryFolder scratch;
   for (const char* mode : {"stretch", "pad", "crop"}) {
     for (const char* filter : {"area", "bilinear", "bicubic"}) {
       PreprocessConfig config = frame(96, 64, mode);
       config.filter = filter;
       config.mean = {0.1, 0.2, 0.3};
-      save_preprocess(scratch.dir, config);
-      EXPECT_EQ(to_json_config(load_preprocess(scratch.dir)), to_json_config(config));
+      save_preprocess(scratch.path, config);
+      EXPECT_EQ(to_json_config(load_preprocess(scratch.path)), to_json_config(config));
     }
   }
 }
@@ -326,14 +312,14 @@ TEST(PreprocessConfigFile, ReadsClipAndSiglipFiles) {
 }
 
 TEST(PreprocessConfigFile, NamesTheKeyOfWhatItCannotRead) {
-  const std::string no_size = message_of([] { preprocess_from_json(parse_json("{}", "x"), "x.json"); });
+  const std::string no_size = message_of<DataError>([] { preprocess_from_json(parse_json("{}", "x"), "x.json"); });
   EXPECT_NE(no_size.find("size"), std::string::npos) << no_size;
-  const std::string resample = message_of([] {
+  const std::string resample = message_of<DataError>([] {
     preprocess_from_json(
         parse_json(R"({"size": 8, "resample": 1, "image_mean": [0,0,0], "image_std": [1,1,1]})", "x"), "x.json");
   });
   EXPECT_NE(resample.find("resample"), std::string::npos) << resample;
-  const std::string zero = message_of([] {
+  const std::string zero = message_of<DataError>([] {
     preprocess_from_json(parse_json(R"({"size": 8, "image_mean": [0,0,0], "image_std": [1,0,1]})", "x"), "x.json");
   });
   EXPECT_NE(zero.find("image_std"), std::string::npos) << zero;

@@ -1,4 +1,4 @@
-// What the tests of core share.
+// What tests of several folders share.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <typeinfo>
 
 namespace mose {
 
@@ -28,7 +29,7 @@ struct TemporaryFolder {
   std::filesystem::path path;
 
   TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "mose_core_XXXXXX").string();
+    std::string name = (std::filesystem::temp_directory_path() / "mose_test_XXXXXX").string();
     EXPECT_NE(mkdtemp(name.data()), nullptr);
     path = name;
   }
