@@ -24,7 +24,9 @@ struct ScoreArguments {
 
 void define_score(CLI::App& app, ScoreArguments& a) {
   CLI::App* command = app.add_subcommand(
-      "score", "Score answer files against a split with offline judges; writes OUT/scores.json");
+      "score",
+      "Score answer files against a split with offline judges; writes OUT/scores.json and "
+      "OUT/items.jsonl");
   command->add_option("--coda", a.options.root, "root of a set in CODA-LM's layout")
       ->required()
       ->group("Input");
@@ -55,10 +57,14 @@ void define_score(CLI::App& app, ScoreArguments& a) {
       ->group("Output");
   command->callback([&a] {
     a.options.judges = mose::eval::parse_judges(a.judges);
-    const mose::Json scores = mose::eval::score(a.options);
+    std::string items;
+    const mose::Json scores = mose::eval::score(a.options, [&items](const mose::Json& row) {
+      items += row.dump(-1, ' ', false, mose::Json::error_handler_t::replace) + "\n";
+    });
     mose::make_directories(a.out);
+    mose::write_file(a.out / "items.jsonl", items);
     mose::save_json(a.out / "scores.json", scores);
-    mose::log::info("wrote ", (a.out / "scores.json").string());
+    mose::log::info("wrote ", (a.out / "scores.json").string(), " and items.jsonl beside it");
     std::cout << (a.format == "json" ? scores.dump(2) + "\n" : mose::eval::score_table(scores));
   });
 }

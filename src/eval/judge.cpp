@@ -23,13 +23,19 @@ FactSet asked(const Question& question, FactSet facts) {
   return facts;
 }
 
+std::string not_comparable(const std::string& name, const std::string& what) {
+  return str("Not comparable with published CODA-LM scores: the judge \"", name, "\" is a ", what,
+             "; published scores come from a language model as judge.");
+}
+
 class FactsJudge : public Judge {
  public:
   explicit FactsJudge(std::shared_ptr<const FactReference> facts) : facts_(std::move(facts)) {}
   std::string name() const override { return "facts"; }
-  std::string description() const override {
-    return "rule-based comparison of the classes, places, risks and actions that an answer states "
-           "with the scene's true facts";
+  std::string comparability() const override {
+    return not_comparable(name(),
+                          "rule-based comparison of the classes, places, risks and actions that an "
+                          "answer states with the scene's true facts");
   }
   Verdict rate(const JudgeRequest& request) override {
     const FactSet expected = facts_->expected(request.question);
@@ -37,7 +43,7 @@ class FactsJudge : public Judge {
     FactCounts counts = count_facts(predicted.describe, expected.describe);
     counts += count_facts(predicted.reason, expected.reason);
     counts += count_facts(predicted.plan, expected.plan);
-    return {100 * counts.f1(), ""};
+    return {100 * counts.f1(), "", ""};
   }
 
  private:
@@ -47,16 +53,25 @@ class FactsJudge : public Judge {
 class TextJudge : public Judge {
  public:
   std::string name() const override { return "text"; }
-  std::string description() const override {
-    return "ROUGE-L F1 of an answer's words against the reference answer";
+  std::string comparability() const override {
+    return not_comparable(name(), "ROUGE-L F1 of an answer's words against the reference answer");
+  }
+  std::string unjudgeable(const Question& question) const override {
+    return trim(question.reference).empty() ? "no reference answer" : "";
   }
   Verdict rate(const JudgeRequest& request) override {
-    if (trim(request.question.reference).empty()) return {std::nullopt, "no reference answer"};
-    return {100 * rouge_l(request.prediction, request.question.reference).f1, ""};
+    return {100 * rouge_l(request.prediction, request.question.reference).f1, "", ""};
   }
 };
 
 }  // namespace
+
+std::vector<Verdict> Judge::rate_all(const std::vector<JudgeRequest>& requests) {
+  std::vector<Verdict> verdicts;
+  verdicts.reserve(requests.size());
+  for (const JudgeRequest& request : requests) verdicts.push_back(rate(request));
+  return verdicts;
+}
 
 FactReference::FactReference(fs::path root, const std::string& split, FactLexicon lexicon)
     : dir_(root / "facts" / coda::split_name(split)), lexicon_(std::move(lexicon)) {

@@ -39,9 +39,9 @@ std::vector<Question> from_rows(const fs::path& root, const std::string& split,
     const ImageName name = parse_image_name(row.image, where);
     Question question{task, name.id, name.region, row.question_id, row.image, row.answer, ""};
     if (task == coda::kTasks[1]) {
-      const std::string category =
+      question.category =
           row.label_name.empty() ? category_of(root, split, question) : row.label_name;
-      question.region_class = coda::region_class(category);
+      question.region_class = coda::region_class(question.category);
     }
     questions.push_back(std::move(question));
   }
@@ -64,7 +64,8 @@ std::vector<Question> from_annotations(const fs::path& root, const std::string& 
         const std::string boxed =
             str(a.image.stem().string(), "_object_", region.index, a.image.extension().string());
         questions.push_back({task, a.id, region.index, -1, (folder / boxed).generic_string(),
-                             region.text, coda::region_class(region.category_name)});
+                             region.text, coda::region_class(region.category_name),
+                             region.category_name});
       }
     }
   }

@@ -1,5 +1,5 @@
-// Judges rate one answer at a time. Those here work offline and are not the published protocol's
-// judge, so their scores compare with each other only.
+// Judges rate answers. The offline ones here are not the published protocol's judge, so their scores
+// compare with each other only; openai.h has the language model as judge, recorded.h its replay.
 #pragma once
 
 #include <filesystem>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "mose/core/json.h"
 #include "mose/eval/facts.h"
 #include "mose/eval/questions.h"
 
@@ -16,20 +17,36 @@ namespace mose::eval {
 struct JudgeRequest {
   const Question& question;       // with its reference
   const std::string& prediction;  // may be empty
+  int64_t repeat = 0;             // 0, 1, ... of a judge that is asked more than once
 };
 
 struct Verdict {
-  std::optional<double> score;  // 0 to 100; nothing when the item cannot be judged
+  std::optional<double> score;  // 0 to 100; nothing when the item could not be judged
   std::string reason;           // why not; "" otherwise
+  std::string reply;            // the judge's own words; "" of a judge without any
 };
 
 class Judge {
  public:
   virtual ~Judge() = default;
   virtual std::string name() const = 0;
-  // One sentence for readers of the scores.
-  virtual std::string description() const = 0;
+  // One sentence for readers of the scores: what kind of judge, and with what its scores compare.
+  virtual std::string comparability() const = 0;
+  virtual bool comparable() const { return false; }  // with published CODA-LM scores
+  // The lowest score of the judge's scale, 0 to 100: what a missing answer is worth.
+  virtual double lowest() const { return 0; }
+  // How often each item is judged.
+  virtual int64_t repeats() const { return 1; }
+  // Why no answer to this question can be judged; "" when it can.
+  virtual std::string unjudgeable(const Question&) const { return ""; }
+  // The class under which a region's score counts; "" for one that counts nowhere.
+  virtual std::string region_class(const Question& question) const { return question.region_class; }
+
   virtual Verdict rate(const JudgeRequest& request) = 0;
+  // The verdicts in the order of the requests; a judge that can works on many at once.
+  virtual std::vector<Verdict> rate_all(const std::vector<JudgeRequest>& requests);
+  // What scores.json says of this judge beside its scores: model, protocol, what was spent.
+  virtual Json details() const { return Json::object(); }
 };
 
 // The true facts of a split (DIR/facts/<Split>/<id>.json), and what an answer states of them.

@@ -17,6 +17,7 @@ struct Question {
   std::string image;         // relative to the root
   std::string reference;     // "" when the set withholds it
   std::string region_class;  // region rows: one of the seven classes, "" for an unknown category
+  std::string category;      // region rows: the category as annotated, "" when it is not known
 };
 
 // "val/images/0001.jpg" -> {"val_0001", ""}; "val/images_w_boxes/0001_object_2.jpg" ->

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,18 +21,23 @@ struct ScoreOptions {
 };
 
 // The content of scores.json:
-//   judge, comparable (false), comparability (a sentence), split
+//   judge, comparable, comparability (a sentence), split
 //   tasks.<task>: official, strict (0 to 100 or null), count, judged, missing, unjudged, empty,
-//     duplicate, unknown, and lists.<the same> with the items' names (the first 50)
+//     duplicate, unknown, repeat_deviation (of a judge asked more than once: the root mean variance
+//     of an item's verdicts), and lists.<the same> with the items' names (the first 50)
 //   regions.<class>: official, strict, count
 //   final, final_strict: mean of the three tasks; null when one of them is null
 //   facts.<describe|reason|plan>, region_facts.<describe|reason>: see FactScore::to_json
 //   text.{rouge_l, bleu} over all tasks, text.<task>.{rouge_l, bleu, sentence_bleu, count}
 //   blind_facts, blind_region_facts, blind_text: the same for blind_answers
 //   judges.<name>: tasks, regions, final, final_strict of every judge, when there are several
-// `official` is the mean over the answered items, as the published scripts form it; in `strict`,
-// and in facts and text, a missing answer counts as an empty one.
-Json score(const ScoreOptions& options);
+// `official` is the mean over the answered items, as the published scripts form it; in `strict` a
+// missing answer has the judge's lowest score; in facts and text it counts as an empty one.
+//
+// `on_item` gets the rows of items.jsonl, one an item, judge and repeat: task, id, region,
+// region_class, question_id, image, reference, prediction (null when missing), judge, repeat, score
+// (0 to 100 or null), reason (why there is none), reply (the judge's words, "" of offline judges).
+Json score(const ScoreOptions& options, const std::function<void(const Json&)>& on_item = {});
 
 // A table of tasks and, where there are any, of facts and text, for stdout.
 std::string score_table(const Json& scores);

@@ -193,6 +193,32 @@ TEST_F(Score, WithoutFactsTheFactsJudgeRefuses) {
   EXPECT_EQ(error({"text"}), "no DataError");
 }
 
+TEST_F(Score, EveryItemHasARowForEachJudge) {
+  write("driving_suggestion", {{0, set.image(0), "", "Slow down and keep left."},
+                               {2, set.image(2), "", ""}});
+  ScoreOptions options;
+  options.root = set.root;
+  options.split = "Test";
+  options.answers = set.answers;
+  options.judges = {"text", "facts"};
+  options.lexicon = set.lexicon;
+  std::vector<Json> rows;
+  score(options, [&rows](const Json& row) { rows.push_back(row); });
+  ASSERT_EQ(rows.size(), 2u * 9u);
+  EXPECT_EQ(rows[4], Json::parse(R"({"task": "region_perception", "id": "test_0002", "region": "1",
+    "region_class": "vehicle", "question_id": -1, "image": "test/images_w_boxes/0002_object_1.jpg",
+    "reference": "A bus on the right.", "prediction": "A bus on the right.", "judge": "text",
+    "repeat": 0, "score": 100.0, "reason": "", "reply": ""})"));
+  const Json missing = rows[7], empty = rows[8];
+  EXPECT_EQ(missing["id"], "test_0002");
+  EXPECT_TRUE(missing["prediction"].is_null());
+  EXPECT_TRUE(missing["score"].is_null());
+  EXPECT_EQ(missing["reason"], "missing");
+  EXPECT_EQ(empty["prediction"], "");
+  EXPECT_EQ(empty["score"], 0);
+  EXPECT_EQ(rows[9]["judge"], "facts");
+}
+
 TEST_F(Score, AFolderWithoutAnswersIsRefused) {
   fs::remove_all(set.answers);
   EXPECT_THAT(error(), HasSubstr("expected at least one of general_perception_answer.jsonl"));
