@@ -11,6 +11,7 @@
 #include "mose/eval/judge.h"
 #include "mose/eval/report.h"
 #include "mose/eval/score.h"
+#include "mose_eval_compare.h"
 
 namespace {
 
@@ -101,6 +102,7 @@ int main(int argc, char** argv) {
   return mose::run_program(argc, argv, info, [&](CLI::App& app) {
     define_score(app, score);
     define_report(app, report);
+    define_compare_commands(app);
     app.require_subcommand(1);
   });
 }

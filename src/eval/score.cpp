@@ -38,8 +38,8 @@ Json score(const ScoreOptions& options, const std::function<void(const Json&)>& 
       if (has_blind) add_facts(*reference, tasks, blind, "blind_", details);
     } else if (name == "text") {
       judge = make_text_judge();
-      details["text"] = text_scores(tasks, answers);
-      if (has_blind) details["blind_text"] = text_scores(tasks, blind);
+      add_text(tasks, answers, "", details);
+      if (has_blind) add_text(tasks, blind, "blind_", details);
     } else {
       throw UsageError(str("judge \"", name, "\": expected facts or text"));
     }
@@ -86,11 +86,14 @@ std::string score_table(const Json& scores) {
     }
   }
   if (scores.contains("text")) {
-    out += "\n| text | ROUGE-L | BLEU | count |\n|---|---:|---:|---:|\n";
+    out +=
+        "\n| text | ROUGE-L | BLEU | CIDEr-D | mention precision | mention recall | count |\n"
+        "|---|---:|---:|---:|---:|---:|---:|\n";
     for (const char* task : coda::kTasks) {
-      const Json& s = scores["text"][task];
+      const Json &s = scores["text"][task], &said = scores["mentions"][task]["classes"];
       out += str("| ", task, " | ", number(s["rouge_l"], 1), " | ", number(s["bleu"], 1), " | ",
-                 s["count"].dump(), " |\n");
+                 number(s["cider"], 1), " | ", number(said["precision"], 100), " | ",
+                 number(said["recall"], 100), " | ", s["count"].dump(), " |\n");
     }
   }
   return out + "\n" + scores["comparability"].get<std::string>() + "\n";

@@ -9,7 +9,8 @@ namespace mose::eval {
 void add_facts(const FactReference& reference, const Tasks& tasks, const Answers& answers,
                const std::string& prefix, Json& out);
 
-// {"rouge_l", "bleu", "sentence_bleu", "count", <task>: the same}
-Json text_scores(const Tasks& tasks, const Answers& answers);
+// `prefix`text: {"rouge_l", "bleu", "sentence_bleu", "cider", "count", <task>: the same}, and
+// `prefix`mentions: {<task>: see MentionScore::to_json}; over the items that have a reference.
+void add_text(const Tasks& tasks, const Answers& answers, const std::string& prefix, Json& out);
 
 }  // namespace mose::eval

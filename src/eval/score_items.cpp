@@ -80,7 +80,8 @@ Json item_row(const Question& question, const std::string& region_class,
           {"reply", verdict.reply}};
 }
 
-// One judge's pass over all items: hands out the verdicts in the order in which they were asked for.
+// One judge's pass over all items: hands out the verdicts in the order in which they were asked
+// for.
 struct Scorer {
   Judge& judge;
   const std::function<void(const Json&)>& on_item;
@@ -99,24 +100,24 @@ struct Scorer {
       const std::string region_class = is_region ? judge.region_class(question) : "";
       const std::string reason = not_asked(judge, question, answered);
       std::vector<double> scores;
+      // A missing answer is worth the lowest score; nobody is asked about it.
       Verdict verdict{std::nullopt, reason, ""};
+      if (reason == kMissing) verdict.score = judge.lowest();
       for (int64_t repeat = 0; repeat < judge.repeats(); ++repeat) {
         if (reason.empty()) verdict = std::move(verdicts.at(next++));
         if (verdict.score) scores.push_back(*verdict.score);
         if (on_item) {
-          on_item(item_row(question, region_class, answers.answers[i], judge.name(), repeat,
-                           verdict));
+          on_item(
+              item_row(question, region_class, answers.answers[i], judge.name(), repeat, verdict));
         }
       }
-      double score = judge.lowest();
-      if (!scores.empty()) {
-        score = 0;
-        for (const double s : scores) score += s / static_cast<double>(scores.size());
-        spread.add(scores, score);
-      } else if (reason != kMissing) {
+      if (scores.empty()) {
         unjudged.push_back(str(item_name(question), ": ", verdict.reason));
         continue;
       }
+      double score = 0;
+      for (const double s : scores) score += s / static_cast<double>(scores.size());
+      if (answered) spread.add(scores, score);
       mean.add(score, answered);
       if (is_region) classes[region_class].add(score, answered);
     }
@@ -127,14 +128,10 @@ struct Scorer {
       regions[name] = {
           {"official", m.official_mean()}, {"strict", m.strict_mean()}, {"count", m.strict}};
     }
-    Json out = {{"official", mean.official_mean()},
-                {"strict", mean.strict_mean()},
-                {"count", task.questions.size()},
-                {"judged", mean.official},
-                {"missing", answers.missing.size()},
-                {"unjudged", unjudged.size()},
-                {"empty", answers.empty.size()},
-                {"duplicate", answers.duplicate.size()},
+    Json out = {{"official", mean.official_mean()},  {"strict", mean.strict_mean()},
+                {"count", task.questions.size()},    {"judged", mean.official},
+                {"missing", answers.missing.size()}, {"unjudged", unjudged.size()},
+                {"empty", answers.empty.size()},     {"duplicate", answers.duplicate.size()},
                 {"unknown", answers.unknown.size()}};
     if (judge.repeats() > 1) out["repeat_deviation"] = spread.deviation();
     out["lists"] = {{"missing", first_of(answers.missing)},

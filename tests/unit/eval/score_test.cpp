@@ -212,7 +212,7 @@ TEST_F(Score, EveryItemHasARowForEachJudge) {
   const Json missing = rows[7], empty = rows[8];
   EXPECT_EQ(missing["id"], "test_0002");
   EXPECT_TRUE(missing["prediction"].is_null());
-  EXPECT_TRUE(missing["score"].is_null());
+  EXPECT_EQ(missing["score"], 0);
   EXPECT_EQ(missing["reason"], "missing");
   EXPECT_EQ(empty["prediction"], "");
   EXPECT_EQ(empty["score"], 0);
