@@ -100,21 +100,19 @@ std::unique_ptr<Judge> make_text_judge() {
 }
 
 std::vector<std::string> parse_judges(const std::string& list) {
+  const std::vector<std::string> known = {"facts", "text", "openai", "recorded"};
   std::vector<std::string> names;
   for (const std::string& item : split(list, ',')) {
     const std::string name = trim(item);
-    if (name != "facts" && name != "text") {
-      throw UsageError(str("--judge ", list,
-                           ": expected facts, text or both with a comma between, "
-                           "found \"",
-                           name, "\""));
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      throw UsageError(str("--judge ", list, ": expected ", join(known, ", "),
+                           ", or several with a comma between, found \"", name, "\""));
     }
     if (std::find(names.begin(), names.end(), name) != names.end()) {
       throw UsageError(str("--judge ", list, ": ", name, " is named twice"));
     }
     names.push_back(name);
   }
-  if (names.empty()) throw UsageError("--judge: expected facts, text or both, found nothing");
   return names;
 }
 

@@ -1,13 +1,11 @@
 #include "mose/eval/score.h"
 
-#include <memory>
-
 #include "eval/score_details.h"
 #include "eval/score_items.h"
+#include "eval/score_judges.h"
 #include "mose/coda/annotation.h"
 #include "mose/coda/answers.h"
 #include "mose/core/error.h"
-#include "mose/core/resources.h"
 #include "mose/core/strings.h"
 
 namespace mose::eval {
@@ -26,23 +24,19 @@ Json score(const ScoreOptions& options, const std::function<void(const Json&)>& 
               {"split", coda::split_name(options.split)}};
   Json by_judge = Json::object();
   Json details = Json::object();
+  // All of them first: a wrong option of the last must not come after the first has been paid.
+  const auto judges = make_judges(options);
   for (const std::string& name : options.judges) {
-    std::unique_ptr<Judge> judge;
     if (name == "facts") {
-      const auto lexicon =
-          options.lexicon.empty() ? resource("facts/driving.json") : options.lexicon;
-      const auto reference = std::make_shared<const FactReference>(options.root, options.split,
-                                                                   FactLexicon::load(lexicon));
-      judge = make_facts_judge(reference);
+      const auto reference = fact_reference(options);
       add_facts(*reference, tasks, answers, "", details);
       if (has_blind) add_facts(*reference, tasks, blind, "blind_", details);
     } else if (name == "text") {
-      judge = make_text_judge();
       add_text(tasks, answers, "", details);
       if (has_blind) add_text(tasks, blind, "blind_", details);
-    } else {
-      throw UsageError(str("judge \"", name, "\": expected facts or text"));
     }
+  }
+  for (const auto& judge : judges) {
     if (by_judge.empty()) {
       out["judge"] = judge->name();
       out["comparable"] = judge->comparable();

@@ -1,5 +1,6 @@
-// Judges rate answers. The offline ones here are not the published protocol's judge, so their scores
-// compare with each other only; openai.h has the language model as judge, recorded.h its replay.
+// Judges rate answers. The offline ones here are not the published protocol's judge, so their
+// scores compare with each other only; openai.h has the language model as judge, recorded.h its
+// replay.
 #pragma once
 
 #include <filesystem>
@@ -71,7 +72,8 @@ std::unique_ptr<Judge> make_facts_judge(std::shared_ptr<const FactReference> fac
 // 100 · ROUGE-L F1 against the reference answer; an item without a reference cannot be judged.
 std::unique_ptr<Judge> make_text_judge();
 
-// "facts,text" -> {"facts", "text"}. UsageError on an unknown, repeated or empty name.
+// "facts,text" -> {"facts", "text"}; also "openai" and "recorded". UsageError on an unknown,
+// repeated or empty name.
 std::vector<std::string> parse_judges(const std::string& list);
 
 }  // namespace mose::eval
