@@ -13,30 +13,35 @@ namespace {
 
 namespace fs = std::filesystem;
 
-uint64_t checked_bytes(const std::string& name, const torch::Tensor& tensor) {
+using Type = std::optional<at::ScalarType>;
+
+uint64_t checked_bytes(const std::string& name, const torch::Tensor& tensor, Type type = {}) {
   if (name == "__metadata__") throw Error("safetensors: a tensor cannot be named __metadata__");
   if (!tensor.defined()) throw Error(mose::str("safetensors: tensor \"", name, "\" is undefined"));
   if (tensor.layout() != torch::kStrided || tensor.is_quantized() || tensor.is_meta()) {
     throw Error(mose::str("safetensors: tensor \"", name, "\" has no plain data (", tensor.toString(), ")"));
   }
-  type_name(tensor.scalar_type(), name);
+  const at::ScalarType written = type.value_or(tensor.scalar_type());
+  type_name(written, name);
   uint64_t bytes = 0;
-  if (!tensor_bytes(tensor.scalar_type(), tensor.sizes().vec(), bytes)) {
+  if (!tensor_bytes(written, tensor.sizes().vec(), bytes)) {
     throw Error(mose::str("safetensors: tensor \"", name, "\" of shape ", tensor.sizes(), " is too large"));
   }
   return bytes;
 }
 
-torch::Tensor plain(const torch::Tensor& tensor) {
-  return tensor.detach().resolve_conj().resolve_neg().to(torch::kCPU).contiguous();
+torch::Tensor plain(const torch::Tensor& tensor, Type type = {}) {
+  const torch::Tensor here = tensor.detach().resolve_conj().resolve_neg().to(torch::kCPU);
+  return (type ? here.to(*type) : here).contiguous();
 }
 
 // Writes all but the last step, the rename.
-void write_tensors(AtomicFile& out, const TensorMap& tensors, const std::map<std::string, std::string>& metadata) {
+void write_tensors(AtomicFile& out, const TensorMap& tensors, const std::map<std::string, std::string>& metadata,
+                   Type type) {
   std::vector<TensorEntry> entries;
   for (const auto& [name, tensor] : tensors) {
-    checked_bytes(name, tensor);
-    entries.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), 0, 0});
+    checked_bytes(name, tensor, type);
+    entries.push_back({name, type.value_or(tensor.scalar_type()), tensor.sizes().vec(), 0, 0});
   }
   // Wide types first, so that every tensor is aligned to its type without holes between them.
   std::stable_sort(entries.begin(), entries.end(), [](const TensorEntry& a, const TensorEntry& b) {
@@ -45,11 +50,11 @@ void write_tensors(AtomicFile& out, const TensorMap& tensors, const std::map<std
   uint64_t at = 0;
   for (TensorEntry& entry : entries) {
     entry.begin = at;
-    entry.end = at += checked_bytes(entry.name, tensors.at(entry.name));
+    entry.end = at += checked_bytes(entry.name, tensors.at(entry.name), type);
   }
   out.write(build_header(entries, metadata));
   for (const TensorEntry& entry : entries) {
-    const torch::Tensor data = plain(tensors.at(entry.name));
+    const torch::Tensor data = plain(tensors.at(entry.name), type);
     out.write(data.const_data_ptr(), entry.end - entry.begin);
   }
 }
@@ -60,6 +65,14 @@ void check_target(const fs::path& file) {
   if (fs::exists(file, code) && !fs::is_regular_file(file, code)) {
     throw Error(mose::str(file.string(), ": cannot write: not a regular file"));
   }
+}
+
+void save_file(const fs::path& file, const TensorMap& tensors, const std::map<std::string, std::string>& metadata,
+               Type type) {
+  check_target(file);
+  AtomicFile out(file);
+  write_tensors(out, tensors, metadata, type);
+  out.commit();
 }
 
 // The shards that an index left by an earlier save names.
@@ -84,20 +97,17 @@ std::vector<std::string> old_shards(const fs::path& index) {
 
 void save_safetensors(const fs::path& file, const TensorMap& tensors,
                       const std::map<std::string, std::string>& metadata) {
-  check_target(file);
-  AtomicFile out(file);
-  write_tensors(out, tensors, metadata);
-  out.commit();
+  save_file(file, tensors, metadata, {});
 }
 
-void save_sharded(const fs::path& dir, const TensorMap& tensors, int64_t shard_bytes) {
+void save_sharded(const fs::path& dir, const TensorMap& tensors, int64_t shard_bytes, Type type) {
   if (shard_bytes <= 0) throw UsageError(mose::str("safetensors: shard_bytes = ", shard_bytes, ": expected more than 0"));
   const std::map<std::string, std::string> metadata{{"format", "pt"}};  // transformers asks for it
   const fs::path single = dir / "model.safetensors", index = dir / "model.safetensors.index.json";
   std::vector<TensorMap> shards(1);
   uint64_t total = 0, filled = 0;
   for (const auto& [name, tensor] : tensors) {
-    const uint64_t bytes = checked_bytes(name, tensor);
+    const uint64_t bytes = checked_bytes(name, tensor, type);
     if (filled > 0 && filled + bytes > static_cast<uint64_t>(shard_bytes)) {
       shards.emplace_back();
       filled = 0;
@@ -108,7 +118,7 @@ void save_sharded(const fs::path& dir, const TensorMap& tensors, int64_t shard_b
   }
   std::vector<std::string> stale = old_shards(index);
   if (shards.size() == 1) {
-    save_safetensors(single, shards[0], metadata);
+    save_file(single, shards[0], metadata, type);
     stale.push_back(index.filename().string());
   } else {
     // Every shard is on disk before the first is renamed, so a full disk changes nothing.
@@ -119,7 +129,7 @@ void save_sharded(const fs::path& dir, const TensorMap& tensors, int64_t shard_b
       std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
       check_target(dir / name);
       files.push_back(std::make_unique<AtomicFile>(dir / name));
-      write_tensors(*files.back(), shards[i], metadata);
+      write_tensors(*files.back(), shards[i], metadata, type);
       for (const auto& [tensor_name, tensor] : shards[i]) map[tensor_name] = name;
       stale.erase(std::remove(stale.begin(), stale.end(), name), stale.end());
     }

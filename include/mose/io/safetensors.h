@@ -5,7 +5,7 @@
 
 #include <filesystem>
 #include <map>
-#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,16 +17,22 @@ using TensorMap = std::map<std::string, torch::Tensor>;
 void save_safetensors(const std::filesystem::path& file, const TensorMap& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 
-// A directory's weights: model.safetensors, or shards with model.safetensors.index.json when they
-// are larger than shard_bytes.
-void save_sharded(const std::filesystem::path& dir, const TensorMap& tensors,
-                  int64_t shard_bytes = int64_t{4} << 30);
+inline constexpr int64_t kShardBytes = int64_t{4} << 30;
 
-// A mapped file or directory of files. Tensors are views of the map: copy before changing them.
-// DataError names the file, the tensor, and what is wrong: a truncated file, an offset outside it,
-// overlapping or mis-sized data, an unknown type, a shard outside the directory.
+// A directory's weights: model.safetensors, or shards with model.safetensors.index.json when they
+// are larger than shard_bytes. With `type` every tensor is converted to it, one at a time.
+void save_sharded(const std::filesystem::path& dir, const TensorMap& tensors,
+                  int64_t shard_bytes = kShardBytes, std::optional<at::ScalarType> type = {});
+
+// A mapped file or directory of files. Tensors are views of the map, never read whole: copy before
+// changing them. DataError names the file, the tensor, and what is wrong: a truncated file, an offset
+// outside it, overlapping or mis-sized data, an unknown type, a shard outside the directory.
 class StateDict {
  public:
+  // A file of safetensors or of PyTorch's torch.save, told apart by content; or a directory's
+  // model.safetensors, else its index, else pytorch_model.bin.index.json, else pytorch_model.bin.
+  // What torch.save wrote is a pickle: it is read without running any of it, and refused where it asks
+  // for more than tensors by name. Data off its type's alignment (usual before torch 1.6) is copied.
   static StateDict open(const std::filesystem::path& file_or_dir);
 
   std::vector<std::string> names() const;  // sorted
@@ -35,8 +41,6 @@ class StateDict {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
-  struct Mapping;
-  std::vector<std::shared_ptr<Mapping>> mappings_;
   TensorMap tensors_;
   std::map<std::string, std::string> metadata_;
 };
