@@ -1,7 +1,6 @@
 // Vocabularies in other forms than tokenizer.json.
 #include <gtest/gtest.h>
 #include <sentencepiece_processor.h>
-#include <sentencepiece_trainer.h>
 
 #include "mose/core/error.h"
 #include "mose/core/files.h"
@@ -11,32 +10,6 @@
 
 namespace mose::text {
 namespace {
-
-class Sentences : public sentencepiece::SentenceIterator {
- public:
-  explicit Sentences(std::vector<std::string> lines) : lines_(std::move(lines)) {}
-  bool done() const override { return at_ >= lines_.size(); }
-  void Next() override { ++at_; }
-  const std::string& value() const override { return lines_[at_]; }
-  sentencepiece::util::Status status() const override { return {}; }
-
- private:
-  std::vector<std::string> lines_;
-  size_t at_ = 0;
-};
-
-std::string sentencepiece_model(const std::string& more) {
-  Sentences sentences(driving_texts(200, 20));
-  std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(
-      "--vocab_size=420 --minloglevel=3 --num_threads=1 " + more, &sentences, &model);
-  EXPECT_TRUE(status.ok()) << status.ToString();
-  return model;
-}
-
-const char* const kLlamaSettings =
-    "--model_type=bpe --byte_fallback=true --normalization_rule_name=identity "
-    "--remove_extra_whitespaces=false";
 
 TEST(SentencePieceModel, GivesTheIdsAndTextOfTheSentencePieceLibrary) {
   const TemporaryFolder folder;

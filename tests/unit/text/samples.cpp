@@ -1,8 +1,23 @@
 #include "samples.h"
 
+#include <sentencepiece_trainer.h>
+
 namespace mose::text {
 
 namespace {
+
+class Sentences : public sentencepiece::SentenceIterator {
+ public:
+  explicit Sentences(std::vector<std::string> lines) : lines_(std::move(lines)) {}
+  bool done() const override { return at_ >= lines_.size(); }
+  void Next() override { ++at_; }
+  const std::string& value() const override { return lines_[at_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  std::vector<std::string> lines_;
+  size_t at_ = 0;
+};
 
 void append_code_point(std::string& out, uint32_t c) {
   if (c < 0x80) {
@@ -63,6 +78,15 @@ const std::vector<std::string> kSpecialTokens = {"<unk>", "<|im_start|>", "<|im_
 const Tokenizer& small_tokenizer() {
   static const Tokenizer tokenizer = train_byte_bpe(driving_texts(200, 60), 600, kSpecialTokens);
   return tokenizer;
+}
+
+std::string sentencepiece_model(const std::string& settings) {
+  Sentences sentences(driving_texts(200, 20));
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(
+      "--vocab_size=420 --minloglevel=3 --num_threads=1 " + settings, &sentences, &model);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  return model;
 }
 
 }  // namespace mose::text

@@ -17,5 +17,10 @@ std::vector<std::string> driving_texts(int64_t count, int64_t words, uint64_t se
 // A small byte-level BPE of driving_texts with kSpecialTokens.
 const Tokenizer& small_tokenizer();
 extern const std::vector<std::string> kSpecialTokens;
+// A model that the SentencePiece library trains on driving_texts.
+std::string sentencepiece_model(const std::string& settings);
+inline const char* const kLlamaSettings =
+    "--model_type=bpe --byte_fallback=true --normalization_rule_name=identity "
+    "--remove_extra_whitespaces=false";
 
 }  // namespace mose::text
