@@ -59,6 +59,8 @@ int exif_orientation(std::string_view tiff) {
 ImageHeader read_jpeg(const Reader& reader) {
   ImageHeader header;
   const std::string_view bytes = reader.bytes;
+  constexpr int kMaxScans = 500;  // each goes over the whole image again
+  int scans = 0;
   uint64_t at = 2;
   for (;;) {
     if (reader.u8(at) != 0xFF) reader.malformed(str("no JPEG marker at byte ", at));
@@ -72,6 +74,7 @@ ImageHeader read_jpeg(const Reader& reader) {
     const bool frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 &&
                        marker != 0xCC;
     if (frame) {
+      if (header.width != 0) reader.malformed("a JPEG of two frames");
       header.height = static_cast<int64_t>(reader.big(at + 3, 2));
       header.width = static_cast<int64_t>(reader.big(at + 5, 2));
     } else if (marker == 0xE1 && body.substr(0, 6) == std::string_view("Exif\0\0", 6)) {
@@ -79,6 +82,7 @@ ImageHeader read_jpeg(const Reader& reader) {
     }
     at += length;
     if (marker != 0xDA) continue;
+    if (++scans > kMaxScans) reader.malformed(str("a JPEG of more than ", kMaxScans, " scans"));
     // Coded data: FF is followed by 00 or a restart marker until the next segment.
     for (;;) {
       at = bytes.find('\xFF', at);
@@ -124,7 +128,7 @@ ImageHeader read_webp(const Reader& reader) {
     const std::string_view type = reader.text(at, 4);
     const uint64_t length = reader.little(at + 4, 4), data = at + 8;
     const std::string_view body = reader.text(data, length);
-    if (type == "VP8X") {
+    if (type == "VP8X" && at == 12) {
       header.width = static_cast<int64_t>(reader.little(data + 4, 3)) + 1;
       header.height = static_cast<int64_t>(reader.little(data + 7, 3)) + 1;
     } else if (type == "VP8 " && header.width == 0) {

@@ -16,6 +16,7 @@ struct PreprocessConfig {
   int64_t width = 288, height = 160;  // of the frame: the pixels given to the tower
   std::vector<double> mean{0.5, 0.5, 0.5}, std{0.5, 0.5, 0.5};  // red, green, blue; of values in [0, 1]
   std::string mode = "stretch";
+  int64_t shortest_edge = 0;
   std::string filter = "area";
 
   void visit(FieldVisitor& v) {
@@ -24,23 +25,31 @@ struct PreprocessConfig {
     v.field("mean", mean, "mean that normalisation subtracts, one value a channel (R, G, B)");
     v.field("std", std, "standard deviation that normalisation divides by, one value a channel");
     v.field("mode", mode,
-            "stretch: resize to the frame; pad: keep the aspect ratio and fill the border with the "
-            "mean colour; crop: keep the aspect ratio, fill the frame and cut the overhang",
+            "stretch: resize to the frame; pad: put on a canvas of the frame's aspect ratio in the "
+            "mean colour, then resize (LLaVA); crop: keep the aspect ratio, resize and cut out the "
+            "middle (CLIP)",
             {"stretch", "pad", "crop"});
+    v.field("shortest_edge", shortest_edge,
+            "crop: length of the shorter side after resizing; what is less than the frame leaves a "
+            "black border. 0: just cover the frame", 0, 16384);
     v.field("filter", filter,
-            "area: average when shrinking, bilinear when enlarging; bilinear, bicubic: with "
-            "antialiasing, as Pillow resizes",
-            {"area", "bilinear", "bicubic"});
+            "box, bilinear, bicubic, lanczos: as Pillow resizes, bit for bit; area: average when "
+            "shrinking, bilinear when enlarging",
+            {"area", "box", "bilinear", "bicubic", "lanczos"});
   }
 };
 
-// Hugging Face's preprocessor_config.json: size, crop_size, image_mean, image_std, resample and the
-// do_... switches are read and written, so that files of CLIP and SigLIP models work as they are.
+// Hugging Face's form, as CLIPImageProcessor (crop), SiglipImageProcessor (stretch) and
+// LlavaImageProcessor (crop, or pad with do_pad) have it. Two more keys, "mode" and "filter", say what
+// that form cannot: crop and pad for frames that are not square, and the filter "area".
 Json preprocess_to_json(const PreprocessConfig& config);
-// DataError names `where` and the key of what is missing, malformed or not supported.
+// Also older files, without image_processor_type or with a number as size. A key that is missing has its
+// processor's default. DataError names `where` and the key of what is missing, malformed, or not
+// computed here, unknown keys included.
 PreprocessConfig preprocess_from_json(const Json& json, const std::string& where);
 // DIR/preprocessor_config.json
 void save_preprocess(const std::filesystem::path& dir, const PreprocessConfig& config);
+// The same, or "image_processor" in DIR/processor_config.json, which goes first, as in transformers.
 PreprocessConfig load_preprocess(const std::filesystem::path& dir);
 
 // Upright, that is after the EXIF orientation.
@@ -48,15 +57,17 @@ struct ImageSize {
   int64_t width = 0, height = 0;
 };
 
-// Images above this are refused before they are decoded.
-inline constexpr int64_t kMaxPixels = 100'000'000;
+// Files above any of these are refused before they are decoded.
+inline constexpr int64_t kMaxPixels = 100'000'000, kMaxSide = 65'535, kMaxBytes = 512 << 20;
 
 // From the file's header; nothing is decoded. Throws as load_image does.
 ImageSize image_size(const std::filesystem::path& path);
 
 // float32 [3, H, W]: RGB, upright, resized by config.mode, (value / 255 - mean) / std.
-// JPEG, PNG, BMP and WebP; grey images become RGB, an alpha channel is dropped, 16 bits become 8.
-// DataError names a file that is missing, truncated, larger than kMaxPixels or no such image.
+// JPEG, PNG, BMP and WebP; grey images become RGB, an alpha channel is dropped, of 16 bits the upper 8
+// are kept. Equal to Pillow with transformers' processors (tests/parity/preprocess.py), but for grey of
+// 16 bits, which Pillow clips at 255.
+// DataError names a file that is missing, truncated, damaged, over the limits above or no such image.
 torch::Tensor load_image(const std::filesystem::path& path, const PreprocessConfig& config);
 
 // The frame before normalisation, uint8 [3, H, W]: a quarter of the memory, for caches.

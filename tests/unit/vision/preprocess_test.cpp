@@ -205,13 +205,22 @@ TEST(Preprocess, EveryTruncationIsADataErrorThatNamesTheFile) {
 TEST(Preprocess, RandomBytesNeverCrashTheDecoder) {
   ::testing::internal::CaptureStderr();  // the codecs write about what they meet
   RandomStream stream(3, "fuzz");
-  for (const char* extension : {".jpg", ".png", ".webp", ".bmp"}) {
-    const std::string whole = encoded(extension, noise(20, 15));
+  const cv::Mat image = noise(20, 15);
+  std::vector<uchar> progressive;
+  cv::imencode(".jpg", image, progressive, {cv::IMWRITE_JPEG_PROGRESSIVE, 1});
+  std::vector<std::string> files{{progressive.begin(), progressive.end()}, with_orientation(image, 6)};
+  for (const char* extension : {".jpg", ".png", ".webp", ".bmp"}) files.push_back(encoded(extension, image));
+  files.push_back(encoded(".png", noise(20, 15, CV_16UC1)));
+  for (const std::string& whole : files) {
     for (int round = 0; round < 200; ++round) {
       std::string bytes = whole;
+      // Anywhere, and in the first bytes, where sizes and tables are; sometimes bytes go missing or come twice.
       for (int k = 0; k < 4; ++k) {
-        const auto at = static_cast<size_t>(stream.integer(0, static_cast<int64_t>(bytes.size()) - 1));
+        const int64_t limit = static_cast<int64_t>(bytes.size()) - 1;
+        const auto at = static_cast<size_t>(stream.integer(0, k % 2 == 0 ? limit : std::min<int64_t>(limit, 60)));
         bytes[at] = static_cast<char>(stream.integer(0, 255));
+        if (stream.integer(0, 7) == 0) bytes.erase(at, static_cast<size_t>(stream.integer(1, 20)));
+        if (stream.integer(0, 7) == 0) bytes.insert(at, bytes.substr(at, 30));
       }
       try {
         const RawImage raw = decode_raw_image(bytes, "fuzz", frame(8, 8));
@@ -255,6 +264,30 @@ TEST(Preprocess, PaddingKeepsTheAspectRatioAndFillsWithTheMeanColour) {
   }
 }
 
+TEST(Preprocess, AShortestEdgeBelowTheFrameLeavesABlackBorder) {
+  PreprocessConfig config = frame(10, 7, "crop");
+  config.shortest_edge = 4;
+  const RawImage raw =
+      decode_raw_image(encoded(".png", cv::Mat(8, 16, CV_8UC3, cv::Scalar(9, 9, 9))), "wide", config);
+  const torch::Tensor expected = torch::zeros({7, 10}, torch::kUInt8);
+  expected.slice(0, 2, 6).slice(1, 1, 9).fill_(9);  // 8 x 4; of three free rows two are above, as in transformers
+  EXPECT_TRUE(raw.pixels_CHW[1].equal(expected)) << raw.pixels_CHW[1];
+  config.mode = "stretch";
+  const std::string message = message_of<UsageError>([&] { decode_raw_image("", "any", config); });
+  EXPECT_NE(message.find("shortest_edge"), std::string::npos) << message;
+}
+
+TEST(Preprocess, PaddingALineOfPixelsMakesNoHugeCanvas) {
+  PreprocessConfig config = frame(8, 8, "pad");  // the canvas would have 3.6 gigapixels
+  config.filter = "bicubic";
+  const std::string line = encoded(".png", cv::Mat(1, 60000, CV_8UC3, cv::Scalar(0, 0, 0)));
+  const RawImage raw = decode_raw_image(line, "line", config);
+  EXPECT_EQ(pixel(raw.pixels_CHW, 0, 0, 0), 127);
+  config.filter = "area";
+  const std::string message = message_of<DataError>([&] { decode_raw_image(line, "line", config); });
+  EXPECT_NE(message.find("60000 x 60000"), std::string::npos) << message;
+}
+
 TEST(Preprocess, FrameMapSaysWhereAPixelLands) {
   for (const char* mode : {"stretch", "pad", "crop"}) {
     cv::Mat image(120, 200, CV_8UC3, cv::Scalar(0, 0, 0));
@@ -281,12 +314,15 @@ TEST(Preprocess, MeanColourImageIsZero) {
 TEST(PreprocessConfigFile, RoundTripsEveryMode) {
   const TemporaryFolder scratch;
   for (const char* mode : {"stretch", "pad", "crop"}) {
-    for (const char* filter : {"area", "bilinear", "bicubic"}) {
-      PreprocessConfig config = frame(96, 64, mode);
-      config.filter = filter;
-      config.mean = {0.1, 0.2, 0.3};
-      save_preprocess(scratch.path, config);
-      EXPECT_EQ(to_json_config(load_preprocess(scratch.path)), to_json_config(config));
+    for (const char* filter : {"area", "box", "bilinear", "bicubic", "lanczos"}) {
+      for (const int64_t shortest_edge : {0, 64, 90}) {
+        PreprocessConfig config = frame(96, 64, mode);
+        config.filter = filter;
+        config.mean = {0.1, 0.2, 0.3};
+        config.shortest_edge = std::string(mode) == "crop" ? shortest_edge : 0;
+        save_preprocess(scratch.path, config);
+        EXPECT_EQ(to_json_config(load_preprocess(scratch.path)), to_json_config(config));
+      }
     }
   }
 }
@@ -311,18 +347,87 @@ TEST(PreprocessConfigFile, ReadsClipAndSiglipFiles) {
   EXPECT_EQ(siglip.filter, "bilinear");
 }
 
+TEST(PreprocessConfigFile, ReadsLlavaFilesWithAndWithoutPadding) {
+  Json json = parse_json(R"({"image_processor_type": "LlavaImageProcessorFast", "do_pad": true,
+      "size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}, "resample": 3})", "llava");
+  const PreprocessConfig pad = preprocess_from_json(json, "llava");
+  EXPECT_EQ(pad.mode, "pad");
+  EXPECT_EQ(pad.width, 336);
+  EXPECT_DOUBLE_EQ(pad.mean[0], 0.48145466);  // the processor's own where the file has none
+  json["do_pad"] = false;
+  EXPECT_EQ(preprocess_from_json(json, "llava").mode, "crop");
+  json["image_aspect_ratio"] = "pad";  // the original LLaVA's word for it
+  EXPECT_EQ(preprocess_from_json(json, "llava").mode, "pad");
+}
+
+TEST(PreprocessConfigFile, AShortestEdgeThatIsNotTheCropIsKept) {
+  Json json = parse_json(R"({"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 256}})", "clip");
+  const PreprocessConfig config = preprocess_from_json(json, "clip");
+  EXPECT_EQ(config.shortest_edge, 256);
+  EXPECT_EQ(config.width, 224);
+  json["size"] = Json{{"height", 224}, {"width", 224}};  // both sides: stretched, then nothing to cut
+  EXPECT_EQ(preprocess_from_json(json, "clip").mode, "stretch");
+}
+
+TEST(PreprocessConfigFile, TheProcessorFileOfTransformersFiveGoesFirst) {
+  const TemporaryFolder scratch;
+  save_preprocess(scratch.path, frame(10, 20));
+  save_json(scratch.path / "processor_config.json", Json{{"processor_class", "LlavaProcessor"}});
+  EXPECT_EQ(load_preprocess(scratch.path).width, 10);
+  save_json(scratch.path / "processor_config.json",
+            Json{{"image_processor", Json{{"image_processor_type", "SiglipImageProcessor"}}}});
+  EXPECT_EQ(load_preprocess(scratch.path).width, 224);
+}
+
+// Keys of a file that is fine but for one entry, and what the error must name.
 TEST(PreprocessConfigFile, NamesTheKeyOfWhatItCannotRead) {
-  const std::string no_size = message_of<DataError>([] { preprocess_from_json(parse_json("{}", "x"), "x.json"); });
-  EXPECT_NE(no_size.find("size"), std::string::npos) << no_size;
-  const std::string resample = message_of<DataError>([] {
-    preprocess_from_json(
-        parse_json(R"({"size": 8, "resample": 1, "image_mean": [0,0,0], "image_std": [1,1,1]})", "x"), "x.json");
-  });
-  EXPECT_NE(resample.find("resample"), std::string::npos) << resample;
-  const std::string zero = message_of<DataError>([] {
-    preprocess_from_json(parse_json(R"({"size": 8, "image_mean": [0,0,0], "image_std": [1,0,1]})", "x"), "x.json");
-  });
-  EXPECT_NE(zero.find("image_std"), std::string::npos) << zero;
+  const std::string clip = "CLIPImageProcessor", siglip = "SiglipImageProcessor", llava = "LlavaImageProcessor";
+  const Json wide{{"height", 4}, {"width", 8}}, square{{"height", 8}, {"width", 8}};
+  struct Case {
+    std::string type;
+    Json entries;
+    std::vector<std::string> says;
+  };
+  const std::vector<Case> cases = {
+      {"", {{"image_mean", {0, 0, 0}}, {"image_std", {1, 1, 1}}}, {"size", "missing"}},
+      {"", {{"size", 8}, {"image_std", {1, 1, 1}}}, {"image_mean"}},
+      {"", {{"size", 8}, {"crop_size", 8}, {"do_center_crop", true}}, {"size", "image_processor_type"}},
+      {clip, {{"resample", 0}}, {"resample", "0"}},
+      {clip, {{"resample", "cubic"}}, {"resample"}},
+      {clip, {{"image_std", {1, 0, 1}}}, {"image_std"}},
+      {clip, {{"image_mean", {1, 0}}}, {"image_mean", "3 values"}},
+      {clip, {{"do_resize", false}}, {"do_resize"}},
+      {clip, {{"do_rescale", false}}, {"do_rescale"}},
+      {clip, {{"do_convert_rgb", false}}, {"do_convert_rgb"}},
+      {clip, {{"rescale_factor", 0.0078}}, {"rescale_factor", "0.0078"}},
+      {clip, {{"do_center_crop", false}}, {"shortest_edge"}},
+      {clip, {{"do_center_crop", "yes"}}, {"do_center_crop", "yes"}},
+      {clip, {{"size", Json{{"shortest_edge", 8}, {"longest_edge", 9}}}}, {"longest_edge"}},
+      {clip, {{"size", Json{{"max_height", 8}, {"max_width", 9}}}}, {"size"}},
+      {clip, {{"size", square}, {"crop_size", wide}}, {"crop_size"}},
+      {clip, {{"size", 0}}, {"size", "0"}},
+      {clip, {{"do_pad", true}}, {"do_pad"}},
+      {clip, {{"pad_size", square}}, {"pad_size"}},
+      {clip, {{"use_square_size", true}}, {"use_square_size"}},
+      {clip, {{"do_flip", true}}, {"do_flip"}},
+      {siglip, {{"do_center_crop", true}}, {"crop_size"}},
+      {llava, {{"do_pad", true}, {"crop_size", square}}, {"crop_size"}},
+      {llava, {{"do_pad", true}, {"do_center_crop", false}, {"size", wide}}, {"size", "square"}},
+      {llava, {{"do_pad", true}, {"do_normalize", false}}, {"do_normalize"}},
+      {llava, {{"image_aspect_ratio", "anyres"}}, {"image_aspect_ratio", "anyres"}},
+      {"LlavaNextImageProcessor", Json::object(), {"image_processor_type", "LlavaNextImageProcessor"}},
+      {"Qwen2VLImageProcessor", Json::object(), {"Qwen2VLImageProcessor"}},
+      {siglip, {{"mode", "pad"}}, {"do_pad"}},
+      {siglip, {{"mode", "fit"}}, {"mode", "fit"}},
+      {siglip, {{"resample", 2}, {"filter", "area"}}, {"filter", "area"}},
+  };
+  for (const Case& test : cases) {
+    Json json = test.entries;
+    if (!test.type.empty()) json["image_processor_type"] = test.type;
+    const std::string message = message_of<DataError>([&] { preprocess_from_json(json, "x.json"); });
+    EXPECT_EQ(message.rfind("x.json", 0), 0U) << message;
+    for (const std::string& text : test.says) EXPECT_NE(message.find(text), std::string::npos) << json << ": " << message;
+  }
 }
 
 }  // namespace

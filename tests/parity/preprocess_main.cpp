@@ -1,0 +1,72 @@
+// Image preprocessing behind a pipe, for comparisons with other libraries.
+//   preprocess DIR OUT FILE...              frames of DIR's preprocessor_config.json
+//   preprocess DIR OUT --anyres [[H,W],...] FILE...
+// appends every file's values to OUT as float32 and prints a line each: {"shape": [...]} or {"error": "..."}.
+//   preprocess DIR time ROUNDS FILE...      prints the seconds of each round over all files
+#include <chrono>
+#include <fstream>
+#include <iostream>
+
+#include "mose/core/error.h"
+#include "mose/core/files.h"
+#include "mose/vision/anyres.h"
+
+namespace {
+
+using mose::Json;
+namespace vision = mose::vision;
+
+std::vector<vision::ImageSize> pinpoints_from(const std::string& text) {
+  std::vector<vision::ImageSize> sizes;
+  for (const Json& pair : mose::parse_json(text, "--anyres")) sizes.push_back({pair.at(1), pair.at(0)});
+  return sizes;
+}
+
+int run(std::vector<std::string> args) {
+  if (args.size() < 3) throw mose::UsageError("preprocess DIR OUT [--anyres PINPOINTS] FILE...");
+  const vision::PreprocessConfig config = vision::load_preprocess(args[0]);
+  if (args[1] == "time") {
+    for (int64_t round = std::stoll(args[2]); round > 0; --round) {
+      const auto begin = std::chrono::steady_clock::now();
+      for (size_t i = 3; i < args.size(); ++i) vision::load_image(args[i], config);
+      std::cout << std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() << std::endl;
+      if (round > 1) std::cin.get();  // the other side's turn
+    }
+    return 0;
+  }
+  std::ofstream out(args[1], std::ios::binary);
+  std::vector<vision::ImageSize> pinpoints;
+  size_t first = 2;
+  if (args[2] == "--anyres") {
+    pinpoints = pinpoints_from(args.at(3));
+    first = 4;
+  }
+  for (size_t i = first; i < args.size(); ++i) {
+    Json line;
+    try {
+      const torch::Tensor values =
+          pinpoints.empty()
+              ? vision::load_image(args[i], config)
+              : vision::normalise(
+                    vision::decode_tiles(mose::read_file(args[i]), args[i], config, pinpoints).pixels_NCHW, config);
+      out.write(reinterpret_cast<const char*>(values.data_ptr<float>()),
+                static_cast<std::streamsize>(values.numel() * sizeof(float)));
+      line["shape"] = values.sizes().vec();
+    } catch (const mose::DataError& e) {
+      line["error"] = e.what();
+    }
+    std::cout << line.dump() << '\n';
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run({argv + 1, argv + argc});
+  } catch (const mose::Error& e) {
+    std::cerr << "preprocess: " << e.what() << '\n';
+    return e.exit_code();
+  }
+}
