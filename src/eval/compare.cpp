@@ -21,6 +21,19 @@ bool has_judge(const std::vector<Item>& items, const std::string& judge) {
   return std::find(names.begin(), names.end(), judge) != names.end();
 }
 
+// The hash of the protocol under which `judge` rated the folder's answers, as its scores.json says;
+// "" for an offline judge.
+std::string protocol_of(const std::filesystem::path& folder, const std::string& judge) {
+  const auto file = folder / "scores.json";
+  if (!std::filesystem::exists(file)) return "";
+  const Json scores = load_json(file);
+  const bool several = scores.contains("judges") && scores["judges"].contains(judge);
+  const Json& of_judge = several ? scores["judges"][judge] : scores;
+  return of_judge.contains("protocol")
+             ? json_string(of_judge["protocol"], "sha256", str(file.string(), ": protocol"))
+             : "";
+}
+
 // Items of `x` that `y` lacks; the first one's label.
 std::pair<int64_t, std::string> lacking(const RatedItems& x, const RatedItems& y) {
   std::pair<int64_t, std::string> out;
@@ -93,6 +106,12 @@ Comparison compare(const CompareOptions& options) {
     throw DataError(str(options.b.string(), " was judged by ", join(judges_of(items_b), ", "), ", ",
                         options.a.string(), " by ", out.judge,
                         "; scores compare only under one judge"));
+  }
+  if (protocol_of(options.a, out.judge) != protocol_of(options.b, out.judge)) {
+    throw DataError(str(options.a.string(), " and ", options.b.string(), " were judged by ",
+                        out.judge,
+                        " under different protocols (protocol.sha256 in scores.json); "
+                        "scores compare only under one"));
   }
   const RatedItems a = rated_by(items_a, out.judge), b = rated_by(items_b, out.judge);
   const auto [only_a, first_a] = lacking(a, b);

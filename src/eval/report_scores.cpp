@@ -169,7 +169,8 @@ std::string count_or_dash(int64_t count) {
 
 std::string cost_table(const std::vector<Arm>& arms) {
   Column judge{"final", str("Judge: ", html_escape(judge_name(arms.front())))};
-  Column rouge{"ROUGE-L", "Text", 2}, bleu{"BLEU", ""}, missing{"missing", "Answers"};
+  Column rouge{"ROUGE-L", "Text", 3}, bleu{"BLEU", ""}, cider{"CIDEr-D", ""};
+  Column missing{"missing", "Answers"};
   Column activated{"activated", "Parameters", 2}, total{"total", ""}, time{"time", "Training"};
   missing.soft = true;
   bool parameters = false, seconds = false;
@@ -177,7 +178,8 @@ std::string cost_table(const std::vector<Arm>& arms) {
     const ArmSpec& spec = *arm.spec;
     for (auto& [column, path] : {std::pair{&judge, std::vector<std::string>{"final"}},
                                  {&rouge, {"text", "rouge_l"}},
-                                 {&bleu, {"text", "bleu"}}}) {
+                                 {&bleu, {"text", "bleu"}},
+                                 {&cider, {"text", "cider"}}}) {
       column->ranked.push_back(number_at(arm.scores, path));
       column->cells.push_back(number(column->ranked.back()));
     }
@@ -194,11 +196,37 @@ std::string cost_table(const std::vector<Arm>& arms) {
   }
   std::vector<Column> columns;
   if (any(arms, {"final"})) columns.push_back(judge);
-  if (any(arms, {"text", "rouge_l"})) columns.insert(columns.end(), {rouge, bleu});
+  if (any(arms, {"text", "rouge_l"})) columns.insert(columns.end(), {rouge, bleu, cider});
   columns.push_back(missing);
   if (parameters) columns.insert(columns.end(), {activated, total});
   if (seconds) columns.push_back(time);
   return table(arms, columns);
+}
+
+// Precision and recall of the classes that answers name, by task.
+std::string mention_table(const std::vector<Arm>& arms) {
+  std::vector<Column> columns;
+  for (const auto& [task, title] : {std::pair{"general_perception", "General perception"},
+                                    {"region_perception", "Regions"},
+                                    {"driving_suggestion", "Suggestion"}}) {
+    if (!any(arms, {"mentions", task, "classes", "f1"})) continue;
+    bool first = true;
+    for (const char* key : {"precision", "recall"}) {
+      Column column{key, first ? title : "", size_t{first ? 2u : 1u}};
+      first = false;
+      for (const Arm& arm : arms) {
+        column.ranked.push_back(number_at(arm.scores, {"mentions", task, "classes", key}));
+        column.cells.push_back(number(column.ranked.back(), 100));
+      }
+      columns.push_back(column);
+    }
+  }
+  if (columns.empty()) return "";
+  return str(
+      "<h3>Mentions of CODA's classes</h3>\n<p class=\"sub\">Of the classes that an answer "
+      "names, those that the reference names too (precision), and the other way round "
+      "(recall).</p>\n",
+      table(arms, columns));
 }
 
 // F1 of the parts of the describe and reason facts.
@@ -301,18 +329,19 @@ std::string score_section(const std::vector<Arm>& arms) {
     if (any(arms, {"facts", kStages[s], "f1"})) panels += range_panel(arms, s);
     classes += class_table(arms, s);
   }
-  std::string out =
-      "<section id=\"scores\"><h2>Scores</h2>\n<p class=\"sub\">F1 of the facts that answers "
-      "state, "
-      "by stage, 0 to 100. Hollow marks are the blind runs, thin lines the 95&nbsp;% "
-      "intervals.</p>\n";
+  std::string out;
+  if (!panels.empty()) {
+    out +=
+        "<h3>Facts</h3>\n<p class=\"sub\">F1 of the facts that answers state, by stage, 0 to 100. "
+        "Hollow marks are the blind runs, thin lines the 95&nbsp;% intervals.</p>\n";
+  }
   if (!panels.empty()) out += str("<div class=\"panels\">\n", panels, "</div>\n");
-  out += fact_table(arms) + cost_table(arms);
+  out += fact_table(arms) + cost_table(arms) + mention_table(arms);
   if (!classes.empty()) {
     out += str("<details><summary>F1 by kind of fact, class and action</summary>\n",
                part_table(arms), classes, "</details>\n");
   }
-  return out + "</section>\n";
+  return out;
 }
 
 }  // namespace mose::eval::report

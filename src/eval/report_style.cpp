@@ -107,6 +107,31 @@ svg .hit { fill: transparent; stroke: none; } svg .hit:hover { fill: var(--ink);
 .quiet { color: var(--soft); font-style: italic; }
 .prose { max-width: 72ch; } .prose p { margin: 0 0 12px; font-size: 15px; }
 details > summary { cursor: pointer; color: var(--accent); font-size: 15px; margin: 12px 0; }
+[hidden] { display: none !important; }
+thead th button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; text-align: inherit; }
+thead th button:hover { color: var(--accent); }
+thead th button::after { content: "\2195"; margin-left: 4px; opacity: .35; font-size: 11px; }
+thead th[aria-sort="ascending"] button::after { content: "\2191"; opacity: 1; color: var(--accent); }
+thead th[aria-sort="descending"] button::after { content: "\2193"; opacity: 1; color: var(--accent); }
+td.text, th.text { text-align: left; }
+tr.published th, tr.published td { color: var(--soft); font-weight: 400; }
+tr.published th .pm { white-space: normal; max-width: 34ch; }
+tbody th .pm { display: block; font-size: 11.5px; color: var(--soft); font-weight: 400; line-height: 1.3; }
+ul.sub { padding-left: 20px; margin: 0 0 16px; overflow-wrap: anywhere; }
+.filter { display: flex; flex-wrap: wrap; gap: 10px 18px; align-items: center; margin: 12px 0; font-size: 14px; color: var(--soft); }
+.filter label { display: inline-flex; gap: 7px; align-items: center; }
+.filter select, .filter input { font: inherit; color: var(--ink); background: var(--card); border: 1px solid var(--line);
+  border-radius: 7px; padding: 5px 8px; min-width: 0; max-width: 100%; }
+.filter output { font-variant-numeric: tabular-nums; }
+.scroll.tall { max-height: 70vh; overflow: auto; }
+.scroll.tall thead th { position: sticky; top: 0; background: var(--card); z-index: 2; }
+.definitions { position: absolute; width: 0; height: 0; }
+.sample figure svg.whole { position: static; display: block; height: auto; }
+.score { display: inline-block; font-size: 13px; font-weight: 650; font-variant-numeric: tabular-nums; padding: 0 8px; border-radius: 6px;
+  margin-left: 8px; color: var(--ink); background: color-mix(in srgb, var(--good) calc(var(--v) * 45%), color-mix(in srgb, var(--bad) calc((1 - var(--v)) * 45%), var(--card))); }
+.verdict { margin-top: 10px; padding-top: 9px; border-top: 1px dotted var(--line); font-size: 13px; color: var(--soft); }
+.verdict .score { margin: 0 8px 0 0; font-size: 12px; } .verdict b { font-weight: 600; }
+.verdict p { font-size: 13px; margin-top: 4px; color: var(--soft); max-height: 16em; overflow: auto; }
 @media (max-width: 720px) {
   header, main, footer { padding-left: 16px; padding-right: 16px; }
   header { padding-top: 32px; }

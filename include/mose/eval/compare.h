@@ -42,7 +42,8 @@ struct Comparison {
 };
 
 // DataError when the folders do not hold the same items (unless `common`), when the reference of an
-// item differs, when nothing is left, or when B lacks the judge; UsageError when A does.
+// item differs, when nothing is left, or when B lacks the judge or was judged under another
+// protocol; UsageError when A lacks the judge.
 Comparison compare(const CompareOptions& options);
 
 Table comparison_table(const Comparison& comparison);

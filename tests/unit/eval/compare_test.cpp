@@ -140,6 +140,21 @@ TEST_F(Compare, OtherReferencesOtherJudgesAndNothingInCommonAreRefused) {
               HasSubstr("repeat 0 comes twice"));
 }
 
+TEST_F(Compare, JudgesUnderDifferentProtocolsAreRefused) {
+  const std::vector<Json> rows = {row(kPlan, "test_0001", 40)};
+  const auto with_protocol = [&](const char* folder_name, const char* hash) {
+    make_directories(folder.path / folder_name);
+    save_json(folder.path / folder_name / "scores.json",
+              {{"judges", {{"j", {{"protocol", {{"sha256", hash}}}}}}}});
+  };
+  with_protocol("a", "1234");
+  with_protocol("b", "1234");
+  EXPECT_EQ(part(compared(rows, rows), "task", kPlan).items, 1);
+  with_protocol("b", "5678");
+  EXPECT_THAT(message_of<DataError>([&] { compared(rows, rows); }),
+              HasSubstr("different protocols"));
+}
+
 TEST_F(Compare, BadRowsNameFileLineAndField) {
   for (const auto& [key, value, message] :
        {std::tuple<const char*, Json, const char*>{"score", 101, "score: expected 0 to 100"},

@@ -8,6 +8,7 @@
 
 #include "eval/report_parts.h"
 #include "mose/core/error.h"
+#include "mose/core/resources.h"
 #include "mose/eval/score.h"
 #include "tiny_set.h"
 
@@ -21,8 +22,10 @@ bool shows(const std::string& html, const std::string& text) {
 }
 
 // Every element is closed in order; void elements are the only ones without an end.
-std::string unbalanced(const std::string& html) {
-  const std::set<std::string> empty = {"!DOCTYPE", "meta", "img", "br"};
+std::string unbalanced(std::string html) {
+  const size_t script = html.find("<script>") + 8;
+  html.erase(script, html.find("</script>") - script);
+  const std::set<std::string> empty = {"!DOCTYPE", "meta", "img", "br", "input"};
   std::vector<std::string> open;
   for (size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
     const size_t end = html.find('>', at);
@@ -56,7 +59,10 @@ class Report : public testing::Test {
     options.blind_answers = set.blind;
     options.judges = {"facts", "text"};
     options.lexicon = set.lexicon;
-    save_json(set.dir / "scores.json", score(options));
+    std::string items;
+    save_json(set.dir / "scores.json",
+              score(options, [&](const Json& row) { items += row.dump() + "\n"; }));
+    write_file(set.dir / "items.jsonl", items);
 
     metrics = set.dir / "run" / "metrics.jsonl";
     make_directories(metrics.parent_path());
@@ -123,7 +129,8 @@ class Report : public testing::Test {
 TEST_F(Report, IsOneWellFormedFileWithoutOutsideReferences) {
   const std::string html = render();
   EXPECT_EQ(unbalanced(html), "");
-  for (const char* outside : {"http:", "https:", "<script", "<link", "@import", "url("}) {
+  for (const char* outside :
+       {"http:", "https:", "<script ", "<link", "@import", "url(", "fetch("}) {
     EXPECT_FALSE(shows(html, outside)) << outside;
   }
   EXPECT_TRUE(shows(html, "width=device-width"));
@@ -141,6 +148,93 @@ TEST_F(Report, ShowsScoresBlindRunMarginParametersAndTime) {
   EXPECT_TRUE(shows(html, ">1.50 M</td><td>3.00 M</td>"));
   EXPECT_TRUE(shows(html, "1 min 15 s"));
   EXPECT_TRUE(shows(html, "Not comparable with published"));
+}
+
+size_t count_of(const std::string& text, const std::string& part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST_F(Report, SummaryHasOfficialScoresAndPublishedOnesWhereAskedFor) {
+  // Suggestion: 1 of 2 stated and 2 true facts of the first scene, all of the others: 50, 100, 100.
+  const std::string html = render();
+  EXPECT_TRUE(shows(html, "<td data-v=\"83.333333\">83.3<span class=\"pm\">"));
+  EXPECT_FALSE(shows(html, "CODA-VLM")) << "the facts judge is not comparable";
+  spec["published"] = resource("published/coda_lm.json").string();
+  const std::string with = render();
+  EXPECT_EQ(unbalanced(with), "");
+  EXPECT_TRUE(shows(with, "<tr class=\"published\"><th>CODA-VLM"));
+  EXPECT_TRUE(shows(with, "<td data-v=\"63.620000\">63.6</td>"));
+  EXPECT_TRUE(shows(with, "arxiv.org/abs/2404.10595"));
+  spec["published"] = "none";
+  EXPECT_FALSE(shows(render(), "class=\"published\""));
+}
+
+TEST_F(Report, ItemsShowAnswersVerdictsAndEachPictureOnce) {
+  const std::string html = render();
+  EXPECT_TRUE(shows(html,
+                    "data-task=\"driving_suggestion\" data-kind=\"disputed worst\" "
+                    "data-score=\"50.000000\""));
+  EXPECT_TRUE(shows(html, "<h5>Reference</h5><p>Slow down and keep left.</p>"));
+  EXPECT_TRUE(shows(html, "<b>text</b>"));
+  const std::string picture = report::base64(read_file(set.root / set.image(0)));
+  spec["samples"] = 0;
+  EXPECT_EQ(count_of(render(), "base64," + picture), 3u)
+      << "three scenes, whose pictures are alike";
+  EXPECT_TRUE(shows(html, "<th>test_0001 &middot; 1</th>"));
+  spec["items"] = 0;
+  EXPECT_FALSE(shows(render(), "id=\"items\""));
+}
+
+TEST_F(Report, SkillsRegionsAndAgreementAreTables) {
+  const std::string html = render();
+  EXPECT_TRUE(
+      shows(html, "<tr><th>longitudinal</th><td class=\"soft\" data-v=\"3.000000\">3</td>"));
+  EXPECT_TRUE(shows(html, "<tr><th>cone</th>"));
+  EXPECT_TRUE(shows(html, "<section id=\"judges\">"));
+  EXPECT_TRUE(shows(html, "<th>facts</th><td class=\"text\">text</td>"));
+}
+
+TEST_F(Report, ControlsAndCountsOfThePredictionAreDeclared) {
+  save_json(set.dir / "answers" / "predict.json", {{"form", "multi_turn"},
+                                                   {"oracle_category", true},
+                                                   {"decoder_passes", 1234},
+                                                   {"seconds", 61}});
+  save_json(set.dir / "blind" / "predict.json", {{"blind", true}, {"seconds", 3}});
+  const std::string html = render();
+  EXPECT_EQ(unbalanced(html), "");
+  EXPECT_TRUE(shows(html,
+                    "<td class=\"text\">multi turn</td><td class=\"text\">oracle: true "
+                    "category in the prompt</td>"));
+  EXPECT_TRUE(shows(html, ">1234</td>"));
+  EXPECT_TRUE(shows(html, "(control)</th>"));
+  EXPECT_TRUE(shows(html, ">1 min 01 s</td>"));
+}
+
+TEST_F(Report, TablesHoldTheSameFigures) {
+  save_json(set.dir / "routing.json", routing);
+  save_json(set.dir / "spec.json", spec);
+  const Json tables = tables_json(report_tables(load_report_spec(set.dir / "spec.json")));
+  const Json& plan = tables["scores"][2];
+  EXPECT_EQ(plan["task"], "driving_suggestion");
+  EXPECT_NEAR(plan["official"], 250 / 3.0, 1e-9);
+  EXPECT_LE(plan["low"], plan["official"]);
+  EXPECT_EQ(plan["items"], 3);
+  EXPECT_EQ(tables["scores"][3]["task"], "final");
+  EXPECT_EQ(tables["runs"][0]["activated parameters"], 1500000);
+  EXPECT_NEAR(tables["facts"][2]["f1"], 80, 1e-9);
+  EXPECT_EQ(tables["pairs of dense"][0]["judge A"], "facts");
+  EXPECT_FALSE(tables.contains("published"));
+}
+
+TEST_F(Report, FoldersOfScoreNeedNoSpec) {
+  const ReportSpec two = report_spec_of({set.dir.string() + "/", "other=" + set.dir.string()});
+  EXPECT_EQ(two.arms[0].name, set.dir.filename());
+  EXPECT_EQ(two.arms[1].name, "other");
+  EXPECT_EQ(unbalanced(render_report(two)), "");
+  EXPECT_THROW(report_spec_of({"a/x", "b/x"}), UsageError);
+  EXPECT_THROW(report_spec_of({}), UsageError);
 }
 
 TEST_F(Report, MarksRightWrongAndMissedFactsOfEverySample) {
@@ -216,6 +310,7 @@ TEST_F(Report, BadSpecsAreRefused) {
       {[&] { spec["arms"][1]["name"] = "skill"; }, "taken by an earlier arm"},
       {[&] { spec["arms"][0].erase("scores"); }, "scores is missing"},
       {[&] { spec["split"] = "Tset"; }, "Tset"},
+      {[&] { spec["items"] = -1; }, "items"},
   };
   for (const auto& [spoil, message] : cases) {
     spec = good;
