@@ -9,7 +9,6 @@
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/json.h"
-#include "mose/core/random.h"
 #include "mose/io/safetensors.h"
 
 namespace mose::io {
@@ -66,41 +65,6 @@ TEST_F(DamagedSafetensors, EveryTruncationIsRefused) {
   }
   put(good_ + "x");
   EXPECT_NE(refusal(), "accepted");
-}
-
-// Changed headers either fail with a DataError or give tensors whose every byte can be read.
-TEST_F(DamagedSafetensors, MutatedHeadersNeverCrash) {
-  RandomStream random(7, "safetensors mutations");
-  uint64_t length = 0;
-  std::memcpy(&length, good_.data(), 8);
-  const std::string letters = "0123456789{}[]\",:-.eE \\FBIU_\x80\xff";
-  int refused = 0;
-  for (int round = 0; round < 4000; ++round) {
-    std::string bytes = good_;
-    const int64_t edits = random.integer(1, 4);
-    for (int64_t i = 0; i < edits; ++i) {
-      const size_t at = static_cast<size_t>(random.integer(0, static_cast<int64_t>(8 + length) - 1));
-      switch (random.integer(0, 3)) {
-        case 0: bytes[at] = static_cast<char>(random.integer(0, 255)); break;
-        case 1: bytes[at] = letters[static_cast<size_t>(random.integer(0, static_cast<int64_t>(letters.size()) - 1))]; break;
-        case 2: bytes.erase(at, 1); break;
-        default: bytes.insert(at, 1, letters[static_cast<size_t>(random.integer(0, 9))]); break;
-      }
-    }
-    put(bytes);
-    try {
-      const StateDict read = StateDict::open(file_);
-      for (const std::string& name : read.names()) {
-        const torch::Tensor t = read.get(name);
-        ASSERT_LE(t.nbytes(), bytes.size());
-        const std::string copy(static_cast<const char*>(t.const_data_ptr()), t.nbytes());
-        ASSERT_EQ(copy.size(), t.nbytes());
-      }
-    } catch (const DataError&) {
-      ++refused;
-    }
-  }
-  EXPECT_GT(refused, 2000);
 }
 
 TEST_F(DamagedSafetensors, EachFaultIsNamed) {
