@@ -17,6 +17,9 @@ namespace {
 namespace fs = std::filesystem;
 using namespace mose::eval;
 
+constexpr const char* kModelGroup = "Language model as judge";
+constexpr const char* kServerGroup = "Judge's server";
+
 struct Arguments {
   ScoreOptions options;
   std::string judges = "facts,text", models, format = "markdown", key_env;
@@ -36,7 +39,7 @@ struct Arguments {
   }
 
   void add_model(CLI::App& command, const std::string& which) {
-    const std::string group = "Language model as judge";
+    const std::string group = kModelGroup;
     command.add_option("--model", models, which)->group(group);
     command
         .add_option("--protocol", options.protocol,
@@ -60,7 +63,7 @@ struct Arguments {
   }
 
   void add_server(CLI::App& command) {
-    const std::string group = "Judge's server";
+    const std::string group = kServerGroup;
     OpenAiOptions& server = options.server;
     command
         .add_option("--base-url", server.base_url,
@@ -116,8 +119,28 @@ struct Arguments {
   }
 };
 
-void run_score(Arguments& a) {
+// An option that does nothing must not look as if it did.
+void refuse_idle_options(const CLI::App& command, const std::vector<std::string>& judges,
+                         bool dry_run) {
+  const auto has = [&judges](const char* name) {
+    return std::find(judges.begin(), judges.end(), name) != judges.end();
+  };
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->count() == 0) continue;
+    const std::string &group = option->get_group(), name = option->get_name();
+    const char* judge = name == "--recording"                           ? "recorded"
+                        : group == kModelGroup || group == kServerGroup ? "openai"
+                                                                        : nullptr;
+    if (judge && !has(judge)) {
+      throw mose::UsageError(mose::str(name, " is for --judge ", judge, ", which is not asked"));
+    }
+    if (name == "--tokenizer" && !dry_run) throw mose::UsageError("--tokenizer is for --dry-run");
+  }
+}
+
+void run_score(Arguments& a, const CLI::App& command) {
   a.options.judges = parse_judges(a.judges);
+  refuse_idle_options(command, a.options.judges, a.dry_run);
   a.resolve_models();
   if (a.options.cache.empty()) a.options.cache = a.out / "verdicts.sqlite";
   if (a.dry_run) {
@@ -131,6 +154,9 @@ void run_score(Arguments& a) {
     server.base_url = check_base_url(server.base_url);
     server.key = read_judge_key(a.key_file, a.key_env.empty() ? "OPENAI_API_KEY" : a.key_env,
                                 !a.key_env.empty());
+    if (!server.key.empty() && sends_in_the_open(server.base_url)) {
+      mose::log::warn(server.base_url, ": the key goes over the network without encryption");
+    }
   }
   std::string items;
   const mose::Json scores = score(a.options, [&items](const mose::Json& row) {
@@ -177,15 +203,15 @@ void define_score_command(CLI::App& app) {
       ->add_option(
           "--cache", a->options.cache,
           "verdicts that were paid for, kept in one SQLite file; default OUT/verdicts.sqlite")
-      ->group("Language model as judge");
+      ->group(kModelGroup);
   command
       ->add_flag("--dry-run", a->dry_run,
                  "print requests, tokens and money, and send and write nothing")
-      ->group("Language model as judge");
+      ->group(kModelGroup);
   command
       ->add_option("--tokenizer", a->tokenizer,
                    "folder of a tokenizer that counts --dry-run's tokens; default an estimate")
-      ->group("Language model as judge");
+      ->group(kModelGroup);
   a->add_server(*command);
   command->add_option("--out", a->out, "folder for scores.json and items.jsonl")
       ->required()
@@ -194,7 +220,7 @@ void define_score_command(CLI::App& app) {
       ->check(CLI::IsMember({"markdown", "json"}))
       ->capture_default_str()
       ->group("Output");
-  command->callback([a] { run_score(*a); });
+  command->callback([a, command] { run_score(*a, *command); });
 }
 
 void define_batch_commands(CLI::App& app) {
@@ -209,7 +235,7 @@ void define_batch_commands(CLI::App& app) {
     a->add_model(*command, "name of the judge at its provider");
     command->add_option("--cache", a->options.cache, "the SQLite file of verdicts that score uses")
         ->required()
-        ->group("Language model as judge");
+        ->group(kModelGroup);
     return std::pair{command, a};
   };
   {

@@ -34,8 +34,22 @@ std::string read_judge_key(const std::filesystem::path& file, const std::string&
   return key;
 }
 
+namespace {
+
+using Url = std::unique_ptr<CURLU, void (*)(CURLU*)>;
+
+std::string part_of(const Url& url, CURLUPart which) {
+  char* text = nullptr;
+  std::string out;
+  if (curl_url_get(url.get(), which, &text, 0) == CURLUE_OK) out = text;
+  curl_free(text);
+  return out;
+}
+
+}  // namespace
+
 std::string check_base_url(const std::string& url) {
-  const std::unique_ptr<CURLU, void (*)(CURLU*)> parsed(curl_url(), curl_url_cleanup);
+  const Url parsed(curl_url(), curl_url_cleanup);
   const auto refuse = [&url](const std::string& why) {
     // What stands before an @ may be a password.
     const size_t at = url.rfind('@');
@@ -47,22 +61,23 @@ std::string check_base_url(const std::string& url) {
     refuse(str("expected an address such as http://127.0.0.1:8000/v1, found ",
                curl_url_strerror(code)));
   }
-  const auto part = [&parsed](CURLUPart which) {
-    char* text = nullptr;
-    std::string out;
-    if (curl_url_get(parsed.get(), which, &text, 0) == CURLUE_OK) out = text;
-    curl_free(text);
-    return out;
-  };
-  const std::string scheme = part(CURLUPART_SCHEME);
+  const std::string scheme = part_of(parsed, CURLUPART_SCHEME);
   if (scheme != "http" && scheme != "https") refuse("expected http:// or https://");
-  if (!part(CURLUPART_USER).empty() || !part(CURLUPART_PASSWORD).empty()) {
+  if (!part_of(parsed, CURLUPART_USER).empty() || !part_of(parsed, CURLUPART_PASSWORD).empty()) {
     refuse("expected no user or password; a key belongs into --key-env or --key-file");
   }
-  if (!part(CURLUPART_QUERY).empty() || !part(CURLUPART_FRAGMENT).empty()) {
+  if (!part_of(parsed, CURLUPART_QUERY).empty() || !part_of(parsed, CURLUPART_FRAGMENT).empty()) {
     refuse("expected no query and no fragment");
   }
   return url.substr(0, url.find_last_not_of('/') + 1);
+}
+
+bool sends_in_the_open(const std::string& url) {
+  const Url parsed(curl_url(), curl_url_cleanup);
+  if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) return false;
+  const std::string host = part_of(parsed, CURLUPART_HOST);
+  const bool here = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+  return part_of(parsed, CURLUPART_SCHEME) == "http" && !here;
 }
 
 std::optional<Completion> parse_completion(const std::string& body, std::string& problem) {

@@ -77,6 +77,10 @@ class JudgeRun {
       progress.set(known + done_, note());
     }
     throw_if_stopped();
+    if (judge_.spent_.verdicts == 0) {
+      throw Error(str("the judge ", judge_.model(), " at ", judge_.server_.base_url,
+                      " judged none of ", total, " items; the first: ", verdicts_.front().reason));
+    }
     return std::move(verdicts_);
   }
 
@@ -140,6 +144,7 @@ class JudgeRun {
     if (completion && reply.status != 200) completion.reset();
     if (!completion) return take_failure(i, reply, hide_key(problem));
 
+    completion->text = hide_key(completion->text);
     failures_in_row_ = 0;
     judge_.spent_.run_prompt_tokens += completion->prompt_tokens;
     judge_.spent_.run_completion_tokens += completion->completion_tokens;

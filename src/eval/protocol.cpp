@@ -234,8 +234,8 @@ Json judge_messages(const TaskProtocol& task, const std::string& reference,
 std::string request_body(const Protocol& protocol, const std::string& model,
                          const Question& question, const std::string& prediction) {
   Json body = {
-      {"messages", judge_messages(protocol.task(question.task), question.reference, prediction)},
-      {"model", model}};
+      {"model", model},
+      {"messages", judge_messages(protocol.task(question.task), question.reference, prediction)}};
   body.update(protocol.request);
   return body.dump();
 }
@@ -245,7 +245,9 @@ std::optional<double> read_rating(const std::string& reply, double low, double h
     const size_t at = reply.find(mark, from);
     if (at == std::string::npos) return from = at, std::nullopt;
     from = at + mark.size();
-    return number(reply.substr(from, reply.find("]]", from) - from));
+    const size_t end = reply.find("]]", from);
+    if (end == std::string::npos) return std::nullopt;  // cut off: [[1 may have become [[10]]
+    return number(reply.substr(from, end - from));
   };
   for (const char* mark : {"Rating: [[", "rating is: [[", "[["}) {
     const bool any = std::string_view(mark) == "[[";

@@ -49,6 +49,9 @@ std::string form_of(const std::string& text, const std::string& where) {
       out += text[i];
     }
   }
+  for (const char* mark : {"{reference}", "{prediction}"}) {
+    if (out.find(mark) != out.rfind(mark)) blanks = 3;
+  }
   if (blanks != 2) {
     throw DataError(str(where, ": template: expected {} twice and no other field, found ", text));
   }
@@ -103,7 +106,7 @@ std::string example_folder(const PythonSource& source) {
   const auto& tokens = source.tokens();
   for (size_t i = 0; i + 1 < tokens.size(); ++i) {
     if (!tokens[i].named("few_shot") || !tokens[i + 1].is("=")) continue;
-    for (size_t k = i; k < tokens.size() && tokens[k].line == tokens[i].line; ++k) {
+    for (size_t k = i + 1; k < tokens.size() && !tokens[k].begins; ++k) {
       if (tokens[k].kind == PythonToken::kString) return tokens[k].text;
     }
   }

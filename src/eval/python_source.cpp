@@ -1,5 +1,6 @@
 #include "eval/python_source.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cstring>
 
@@ -110,38 +111,53 @@ struct Lexer {
 
   std::vector<PythonToken> run() {
     std::vector<PythonToken> tokens;
+    int64_t depth = 0;  // of brackets
+    bool begins = true;
+    int64_t here = 1;
+    const auto push = [&](PythonToken::Kind kind, std::string value) {
+      tokens.push_back({kind, std::move(value), here, begins});
+      begins = false;
+    };
     while (at < text.size()) {
       const char c = text[at];
-      const int64_t here = line;
-      if (c == '\n') ++line;
+      here = line;
+      if (c == '\n') {
+        ++line;
+        begins = begins || depth == 0;
+      }
       if (c == '#') {
         while (at < text.size() && text[at] != '\n') ++at;
-      } else if (std::isspace(static_cast<unsigned char>(c)) || c == '\\') {
+      } else if (c == '\\') {  // the line goes on
+        at = std::min(text.find('\n', at), text.size() - 1) + 1;
+        ++line;
+      } else if (std::isspace(static_cast<unsigned char>(c))) {
         ++at;
       } else if (c == '"' || c == '\'') {
-        tokens.push_back({PythonToken::kString, quoted(false), here});
+        push(PythonToken::kString, quoted(false));
       } else if (std::isdigit(static_cast<unsigned char>(c))) {
         const size_t begin = at;
         while (at < text.size() && (name_char(text[at]) || text[at] == '.')) ++at;
-        tokens.push_back({PythonToken::kNumber, text.substr(begin, at - begin), here});
+        push(PythonToken::kNumber, text.substr(begin, at - begin));
       } else if (name_char(c)) {
         size_t end = at;
         while (end < text.size() && name_char(text[end])) ++end;
         const std::string name = text.substr(at, end - at);
         const bool string = end < text.size() && (text[end] == '"' || text[end] == '\'');
-        if (!string || !prefix(name.size())) {
-          at = end;
-          tokens.push_back({PythonToken::kName, name, here});
+        const bool prefixed = string && prefix(name.size());
+        at = end;
+        if (!prefixed) {
+          push(PythonToken::kName, name);
           continue;
         }
         const std::string kind = to_lower(name);
-        at = end;
-        std::string value = quoted(kind.find('r') != std::string::npos);
         const bool plain = kind == "r" || kind == "u";
-        tokens.push_back({plain ? PythonToken::kString : PythonToken::kFormatted, value, here});
+        push(plain ? PythonToken::kString : PythonToken::kFormatted,
+             quoted(kind.find('r') != std::string::npos));
       } else {
+        if (c == '(' || c == '[' || c == '{') ++depth;
+        if ((c == ')' || c == ']' || c == '}') && depth > 0) --depth;
         const size_t size = ahead("==") ? 2 : 1;
-        tokens.push_back({PythonToken::kSymbol, text.substr(at, size), here});
+        push(PythonToken::kSymbol, text.substr(at, size));
         at += size;
       }
     }
@@ -184,11 +200,10 @@ bool PythonSource::literal(size_t& at, Json& out) const {
   if (at >= tokens_.size()) return false;
   const PythonToken& token = tokens_[at];
   if (token.kind == PythonToken::kString) {
-    std::string value;
-    // Adjacent strings are one; on a later line only inside brackets, where none begins a
-    // statement.
-    for (; at < tokens_.size() && tokens_[at].kind == PythonToken::kString; ++at) {
-      value += tokens_[at].text;
+    std::string value = tokens_[at++].text;
+    for (; at < tokens_.size() && tokens_[at].kind == PythonToken::kString && !tokens_[at].begins;
+         ++at) {
+      value += tokens_[at].text;  // adjacent strings are one
     }
     out = value;
     return true;
@@ -228,9 +243,9 @@ std::vector<Json> PythonSource::assigned(const std::string& name) const {
     size_t at = i + path.size();
     Json value;
     if (!match || !literal(at, value)) continue;
-    // More of the expression on the same line (a method call, a sum): not a literal.
-    const bool more = at < tokens_.size() && tokens_[at].line == tokens_[at - 1].line &&
-                      !tokens_[at].is(",") && !tokens_[at].is(")") && !tokens_[at].is(";");
+    // More of the expression (a method call, a sum): not a literal.
+    const bool more = at < tokens_.size() && !tokens_[at].begins && !tokens_[at].is(",") &&
+                      !tokens_[at].is(")") && !tokens_[at].is(";");
     if (!more) values.push_back(std::move(value));
   }
   return values;

@@ -13,6 +13,7 @@ struct PythonToken {
   enum Kind { kName, kNumber, kString, kSymbol, kFormatted } kind;
   std::string text;  // of a string: its value; of a formatted string (f"..."): its source
   int64_t line = 0;
+  bool begins = false;  // first of a logical line: after a newline outside brackets
 
   bool is(const char* symbol) const { return kind == kSymbol && text == symbol; }
   bool named(const char* name) const { return kind == kName && text == name; }

@@ -1,5 +1,6 @@
 #include "mose/eval/recorded.h"
 
+#include <algorithm>
 #include <map>
 #include <tuple>
 
@@ -97,7 +98,11 @@ std::vector<std::unique_ptr<Judge>> load_recording(const std::filesystem::path& 
     const std::string where = str(file.string(), ":", line);
     const Json row = parse_json(text, where);
     const std::string task = json_string(row, "task", where);
-    coda::answer_file("", task);  // knows the tasks
+    if (std::find(std::begin(coda::kTasks), std::end(coda::kTasks), task) ==
+        std::end(coda::kTasks)) {
+      throw DataError(str(where, ": field \"task\": expected ", coda::kTasks[0], ", ",
+                          coda::kTasks[1], " or ", coda::kTasks[2], ", found \"", task, "\""));
+    }
     const std::string judge = json_string(row, "judge", where);
     if (row.contains("prediction") && row["prediction"].is_null()) return;
     const int64_t repeat = row.contains("repeat") ? json_int(row, "repeat", where) : 0;

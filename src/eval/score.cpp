@@ -64,6 +64,28 @@ std::string score_table(const Json& scores) {
   }
   out += str("| final | ", number(scores["final"], 1), " | ", number(scores["final_strict"], 1),
              " | | | |\n");
+  if (!scores["regions"].empty()) {
+    out += "\n| region class | official | strict | count |\n|---|---:|---:|---:|\n";
+    for (const auto& [name, region] : scores["regions"].items()) {
+      out += str("| ", name, " | ", number(region["official"], 1), " | ",
+                 number(region["strict"], 1), " | ", region["count"].dump(), " |\n");
+    }
+  }
+  if (scores.contains("spent")) {
+    const Json& spent = scores["spent"];
+    out += str("\nProtocol ", scores["protocol"]["name"].get<std::string>(), ", sha256 ",
+               scores["protocol"]["sha256"].get<std::string>(), "\n", spent["verdicts"].dump(),
+               " verdicts, ", spent["from_cache"].dump(), " of them from the cache; ",
+               spent["requests"].dump(), " requests, ", spent["failed_requests"].dump(),
+               " of them failed; ", spent["prompt_tokens"].dump(), " + ",
+               spent["completion_tokens"].dump(), " tokens");
+    if (!spent["cost"].is_null()) {
+      out += str("; ", fixed(spent["cost"].get<double>(), 2), " ",
+                 spent["currency"].get<std::string>(), ", ",
+                 fixed(spent["run_cost"].get<double>(), 2), " of it in this run");
+    }
+    out += "\n";
+  }
   if (scores.contains("facts")) {
     const bool blind = scores.contains("blind_facts");
     out += str("\n| facts | precision | recall | F1 |", blind ? " blind F1 | margin |" : "",

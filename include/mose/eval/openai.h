@@ -35,6 +35,8 @@ std::string read_judge_key(const std::filesystem::path& file, const std::string&
 // `url` without a slash at its end. UsageError unless it is http:// or https:// with a host and
 // without user, query or fragment.
 std::string check_base_url(const std::string& url);
+// True for http:// to another machine.
+bool sends_in_the_open(const std::string& url);
 
 // What a chat completion says.
 struct Completion {
@@ -67,7 +69,7 @@ class OpenAiJudge final : public Judge {
   //   Interrupted  after SIGINT or SIGTERM, once the replies on their way are in the cache
   //   Error        when no request can succeed: the key, the model or the certificate is refused,
   //   or
-  //                ten items in a row failed
+  //                ten items in a row or all of them failed
   std::vector<Verdict> rate_all(const std::vector<JudgeRequest>& requests) override;
 
   // What a request needs when it does not go through rate_all (a batch, an estimate).

@@ -70,8 +70,9 @@ inline constexpr const char* kPublishedJudge = "gpt-4o-2024-05-13";
 // [{"role", "content"}, ...]: system, examples as turns, the question.
 Json judge_messages(const TaskProtocol& task, const std::string& reference,
                     const std::string& prediction);
-// The body of a chat completion request, one line of JSON. Its bytes are those that the openai
-// Python client sends for the official scripts: messages, model, then the protocol's fields.
+// The body of a chat completion request, one line of JSON: model, messages, then the protocol's
+// fields. Its bytes are those that the official scripts send with the openai Python client 3.54
+// (other versions write the same object with other blanks, escapes or order of keys).
 std::string request_body(const Protocol& protocol, const std::string& model,
                          const Question& question, const std::string& prediction);
 

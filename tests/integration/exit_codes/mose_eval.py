@@ -8,6 +8,11 @@ from harness import Case
 SCORE = ["score", "--coda", "{dir}/CODA", "--split", "Mini", "--answers", "{dir}/answers", "--out", "{dir}/out"]
 TEXT = [*SCORE, "--judge", "text"]
 SCORES = ["out/scores.json"]
+# Nothing listens on port 9 of this machine.
+OPENAI = [*SCORE, "--judge", "openai", "--base-url", "http://127.0.0.1:9/v1", "--attempts", "1"]
+MODEL = [*OPENAI, "--model", "m"]
+RECORDED = [*SCORE, "--judge", "recorded"]
+BATCH = ["--coda", "{dir}/CODA", "--split", "Mini", "--answers", "{dir}/answers", "--cache", "{dir}/cache.sqlite"]
 
 
 def answers(folder):
@@ -33,6 +38,29 @@ def with_set(spoil):
         answers(folder)
         file = coda.annotation_file(folder / "CODA")
         spoil(folder / "CODA", file)
+
+    return arrange
+
+
+def protocol(text):
+    """Good answers and a protocol file."""
+
+    def arrange(folder):
+        answers(folder)
+        (folder / "protocol.json").write_text(text)
+
+    return arrange
+
+
+def damaged_cache(folder):
+    answers(folder)
+    (folder / "cache.sqlite").write_bytes(b"this was a database once" * 400)
+
+
+def file_of(name, text):
+    def arrange(folder):
+        answers(folder)
+        (folder / name).write_text(text)
 
     return arrange
 
@@ -126,9 +154,50 @@ CASES = [
          untouched=["report.html"]),
     Case("report of two folders of one name", [*REPORT, "--scores", "{dir}/a", "--scores", "{dir}/a"], 2, ["NAME=DIR"]),
     Case("report in an unknown format", [*REPORT, "--scores", "{dir}/a", "--format", "pdf"], 2, ["pdf", "html"]),
+    Case("a judge without its model", OPENAI, 2, ["--model"], answers, SCORES),
+    Case("one model named twice", [*OPENAI, "--model", "m,m"], 2, ["openai:m", "twice"], answers, SCORES),
+    Case("a model for a judge that is not asked", [*TEXT, "--model", "m"], 2, ["--model is for --judge openai"], answers, SCORES),
+    Case("a server for a judge that is not asked", [*TEXT, "--parallel", "3"], 2, ["--parallel is for --judge openai"], answers,
+         SCORES),
+    Case("a recording for a judge that is not asked", [*MODEL, "--recording", "{dir}/r"], 2, ["--recording is for --judge recorded"],
+         answers, SCORES),
+    Case("a tokenizer without a plan", [*MODEL, "--tokenizer", "{dir}"], 2, ["--tokenizer is for --dry-run"], answers, SCORES),
     Case("an address that is none", [*SCORE, "--judge", "openai", "--model", "m", "--base-url", "127.0.0.1"], 2, ["--base-url"], answers, SCORES),
     Case("a password in the address", [*SCORE, "--judge", "openai", "--model", "m", "--base-url", "http://a:b@h/v1"], 2,
          ["...@h/v1", "--key-file"], answers, SCORES),
+    Case("a key that is not set", [*MODEL, "--key-env", "MOSE_NO_SUCH_KEY"], 2, ["MOSE_NO_SUCH_KEY"], answers, SCORES),
+    Case("a key file that is not there", [*MODEL, "--key-file", "{dir}/key"], 3, ["{dir}/key"], answers, SCORES),
+    Case("an empty key file", [*MODEL, "--key-file", "{dir}/key"], 2, ["{dir}/key", "found nothing"], file_of("key", "\n"), SCORES),
+    Case("no certificates", [*MODEL, "--ca-file", "{dir}/ca.pem"], 2, ["{dir}/ca.pem"], answers, SCORES),
+    Case("nobody at the address", MODEL, 1, ["http://127.0.0.1:9/v1", "judged none of 1 items"], answers, SCORES),
+    Case("zero requests at once", [*MODEL, "--parallel", "0"], 2, ["--parallel"], answers, SCORES),
+    Case("a damaged cache", [*MODEL, "--cache", "{dir}/cache.sqlite"], 3, ["{dir}/cache.sqlite", "damaged"], damaged_cache,
+         [*SCORES, "cache.sqlite"]),
+    Case("a cache where a folder is", [*MODEL, "--cache", "{dir}"], 1, ["cannot open"], answers, SCORES),
+    Case("no protocol", [*MODEL, "--protocol", "{dir}/p.json"], 3, ["{dir}/p.json"], answers, SCORES),
+    Case("a truncated protocol", [*MODEL, "--protocol", "{dir}/protocol.json"], 3, ["protocol.json", "not valid JSON"],
+         protocol('{"format": "mose-'), SCORES),
+    Case("a protocol of another format", [*MODEL, "--protocol", "{dir}/protocol.json"], 3, ["\"format\"", "mose-protocol-1"],
+         protocol('{"format": "x"}'), SCORES),
+    Case("prices of no money", [*MODEL, "--dry-run", "--prices", "{dir}/prices.json"], 3, ["prices.json", "currency"],
+         file_of("prices.json", "{}"), SCORES),
+    Case("a plan", [*MODEL, "--dry-run"], 0, prints=["| m | 1 | 0 |"], arrange=answers, untouched=["out/verdicts.sqlite"]),
+    Case("a plan with no tokenizer", [*MODEL, "--dry-run", "--tokenizer", "{dir}/none"], 3, ["{dir}/none"], answers, SCORES),
+    Case("no recording", RECORDED, 2, ["--recording"], answers, SCORES),
+    Case("a truncated recording", [*RECORDED, "--recording", "{dir}/r.jsonl"], 3, ["r.jsonl:1", "not valid JSON"],
+         file_of("r.jsonl", '{"task": "driv'), SCORES),
+    Case("protocol without a command", ["protocol"], 2, ["ubcommand"]),
+    Case("import of no checkout", ["protocol", "import", "--from", "{dir}", "--out", "{dir}/p.json"], 3, ["{dir}/evaluation"],
+         untouched=["p.json"]),
+    Case("show of no protocol", ["protocol", "show", "{dir}/p.json"], 3, ["{dir}/p.json"]),
+    Case("the default protocol", ["protocol", "show"], 0, prints=["sha256", "{reference}"]),
+    Case("a batch for two models", ["batch", "write", *BATCH, "--model", "a,b", "--out", "{dir}/r.jsonl"], 2, ["one model"], answers,
+         ["r.jsonl"]),
+    Case("a batch", ["batch", "write", *BATCH, "--model", "a", "--out", "{dir}/r.jsonl"], 0, prints=["\"requests\": 1"], arrange=answers),
+    Case("truncated batch replies", ["batch", "read", *BATCH, "--model", "a", "--replies", "{dir}/r.jsonl"], 3,
+         ["r.jsonl:1", "not valid JSON"], file_of("r.jsonl", '{"custom_id": "x", "resp')),
+    Case("batch replies without ids", ["batch", "read", *BATCH, "--model", "a", "--replies", "{dir}/r.jsonl"], 3,
+         ["r.jsonl:1", "custom_id"], file_of("r.jsonl", "{}\n")),
     Case("report of no spec", ["report", "--spec", "{dir}/spec.json", "--out", "{dir}/report.html"], 3,
          ["{dir}/spec.json", "no such file"], untouched=["report.html"]),
     Case("report of a truncated spec", ["report", "--spec", "{dir}/spec.json", "--out", "{dir}/report.html"], 3,

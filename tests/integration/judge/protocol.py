@@ -31,7 +31,7 @@ def scripts_messages():
 
 
 def test_requests_are_those_of_the_scripts(folder):
-    """The body as the openai client writes it: messages, model, temperature, compact, not escaped."""
+    """The body as the openai client writes it: model, messages, temperature, compact, not escaped."""
     protocol = imported(folder)
     data = JudgeSet(folder, 7)
     odd = "{prediction} {} \"quoted\" \\ back\tslash \u00fcn\u00efcode \U0001f6a6\n[The End] Answer to general_perception 1."
@@ -46,7 +46,7 @@ def test_requests_are_those_of_the_scripts(folder):
                 if task == TASKS[1] and i not in known:
                     continue
                 message = {"reference": reference(task, i), "prediction": odd if (task, i) == (TASKS[0], 1) else prediction(task, i)}
-                body = {"messages": create[task](message), "model": "some-model", "temperature": 0}
+                body = {"model": "some-model", "messages": create[task](message), "temperature": 0}
                 expected.add(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
         equal({asked.body for asked in server.asked}, expected, "bodies")
         equal(len(server.asked), len(expected), "requests")
@@ -107,7 +107,7 @@ def test_scripts_of_another_form_are_refused(folder):
             ("stage2_eval_batch.py", "low_data[\"response\"]", "low_data[\"reply\"]", "expected message 5 to be assistant"),
             ("stage2_eval_batch.py", "message[\"reference\"], message", "message[\"answer\"], message", "expected message 6 to be user"),
             ("stage2_eval_batch.py", "temperature=0", "temperature=1", "temperature 1, but 0"),
-            ("stage3_eval_batch.py", "label_dict = {", "label_dict = make({", "assigned to label_dict"),
+            ("stage3_eval_batch.py", "label_dict = {", "label_map = {", "assigned to label_dict"),
             ("stage3_eval_batch.py", "End with [[n]].\"\"\"", "End with [[n]].", "a string without end"),
             ("scene_few_shot/low.json", "\"response\"", "\"reply\"", "field \"response\" is missing"),
             ("suggestion_few_shot/high.json", "{", "[", "not valid JSON")]):
