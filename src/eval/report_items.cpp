@@ -186,8 +186,11 @@ std::string answer_of(const Arm& arm, const ItemKey& key) {
 std::string card(const Entry& entry, const std::vector<Arm>& arms, const Wording& wording,
                  Pictures& pictures) {
   const Item& item = entry.rated->item;
-  std::string kinds, answers;
-  for (const std::string& kind : entry.kinds) kinds += (kinds.empty() ? "" : " ") + kind;
+  std::string kinds, chips, answers;
+  for (const std::string& kind : entry.kinds) {
+    kinds += (kinds.empty() ? "" : " ") + kind;
+    chips += str(" <span class=\"chip\">", kind, "</span>");
+  }
   for (const Arm& arm : arms) answers += answer_of(arm, entry.key);
   const std::string question = wording.of(item);
   return str("<article class=\"panel sample\" data-task=\"", item.task, "\" data-kind=\"", kinds,
@@ -196,9 +199,8 @@ std::string card(const Entry& entry, const std::vector<Arm>& arms, const Wording
              "\"><div class=\"top\">", pictures.show(item), "<div class=\"answer\"><h4>",
              html_escape(spoken(item.task)), " &middot; ", html_escape(item.id),
              item.region.empty() ? "" : " region " + html_escape(item.region),
-             item.region_class.empty() ? "" : " (" + html_escape(item.region_class) + ")",
-             " <span class=\"chip\">", html_escape(kinds), "</span></h4>",
-             question.empty() ? "" : paragraph("Question", question),
+             item.region_class.empty() ? "" : " (" + html_escape(item.region_class) + ")", chips,
+             "</h4>", question.empty() ? "" : paragraph("Question", question),
              paragraph("Reference", item.reference), "</div></div>\n<div class=\"arms\">\n",
              answers, "</div></article>\n");
 }
@@ -270,9 +272,9 @@ std::string all_items(const std::vector<Entry>& entries, const std::vector<Arm>&
              filter("all-items", select("task", "Task", tasks_of(entries)) +
                                      (classes.empty() ? "" : select("class", "Class", class_list))),
              "<div class=\"scroll tall\"><table class=\"sortable\"><thead><tr><th>Scene</th>"
-             "<th>Task</th><th>Class</th>",
+             "<th class=\"text\">Task</th><th class=\"text\">Class</th>",
              head, spread ? "<th>spread</th>" : "",
-             "<th>Answer</th></tr></thead><tbody id=\"all-items\">\n", body,
+             "<th class=\"text\">Answer</th></tr></thead><tbody id=\"all-items\">\n", body,
              "</tbody></table></div></details>\n");
 }
 

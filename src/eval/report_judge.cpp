@@ -36,45 +36,84 @@ const Estimate* estimate_of(const std::vector<Part>& parts, const std::string& k
   return part && part->by_arm[arm] ? &*part->by_arm[arm] : nullptr;
 }
 
-std::string arm_row(const Arm& arm, const std::vector<Part>& parts) {
+// Sums over the tasks of "missing" or "unjudged".
+double sum_of(const Arm& arm, const char* key) {
+  double sum = 0;
+  for (const auto& [name, task] : arm.scores["tasks"].items()) {
+    sum += number_at(task, {key}).value_or(0);
+  }
+  return sum;
+}
+
+// The columns that are left out where they would say nothing.
+struct Columns {
+  bool missing = false, unjudged = false, activated = false, seconds = false;
+  explicit Columns(const std::vector<Arm>& arms) {
+    for (const Arm& arm : arms) {
+      missing |= sum_of(arm, "missing") > 0;
+      unjudged |= sum_of(arm, "unjudged") > 0;
+      activated |= arm.spec->activated_parameters > 0;
+      seconds |= number_at(arm.predict, {"seconds"}).has_value();
+    }
+  }
+  int count() const { return 2 * missing + unjudged + activated + seconds; }
+  std::string heads() const {
+    return str(missing ? "<th>strict</th><th>missing</th>" : "",
+               unjudged ? "<th>unjudged</th>" : "", activated ? "<th>activated</th>" : "",
+               seconds ? "<th>answered in</th>" : "");
+  }
+};
+
+std::string arm_row(const Arm& arm, const std::vector<Part>& parts, const Columns& columns) {
   std::string cells;
   for (const char* task : coda::kTasks) {
     cells += score_cell(number_at(arm.scores, {"tasks", task, "official"}),
                         estimate_of(parts, "task", task, arm.index));
   }
   cells += score_cell(number_at(arm.scores, {"final"}), estimate_of(parts, "final", "", arm.index));
-  const auto strict = number_at(arm.scores, {"final_strict"});
-  cells += cell(strict, number(strict), "soft");
-  double missing = 0, unjudged = 0;
-  for (const auto& [name, task] : arm.scores["tasks"].items()) {
-    missing += number_at(task, {"missing"}).value_or(0);
-    unjudged += number_at(task, {"unjudged"}).value_or(0);
+  if (columns.missing) {
+    const auto strict = number_at(arm.scores, {"final_strict"});
+    const double missing = sum_of(arm, "missing");
+    cells += cell(strict, number(strict), "soft") + cell(missing, fixed(missing, 0), "soft");
   }
-  cells += cell(missing, fixed(missing, 0), "soft") + cell(unjudged, fixed(unjudged, 0), "soft");
-  const double activated = static_cast<double>(arm.spec->activated_parameters);
-  cells += activated > 0 ? cell(activated, human_count(activated), "soft")
-                         : cell(std::nullopt, "&ndash;", "soft");
-  const auto seconds = number_at(arm.predict, {"seconds"});
-  cells += cell(seconds, seconds ? human_seconds(*seconds) : "&ndash;", "soft");
+  if (columns.unjudged) {
+    const double unjudged = sum_of(arm, "unjudged");
+    cells += cell(unjudged, fixed(unjudged, 0), "soft");
+  }
+  if (columns.activated) {
+    const double activated = static_cast<double>(arm.spec->activated_parameters);
+    cells += activated > 0 ? cell(activated, human_count(activated), "soft")
+                           : cell(std::nullopt, "&ndash;", "soft");
+  }
+  if (columns.seconds) {
+    const auto seconds = number_at(arm.predict, {"seconds"});
+    cells += cell(seconds, seconds ? human_seconds(*seconds) : "&ndash;", "soft");
+  }
   return str("<tr><th>", arm_tag(arm), "</th>", cells, "</tr>\n");
 }
 
-std::string published_row(const PublishedRow& row) {
+std::string published_row(const PublishedRow& row, int empty_cells) {
   std::string cells;
   for (const auto& task : row.tasks) cells += cell(task, number(task));
   cells += cell(row.final, fixed(row.final, 1));
-  for (int i = 0; i < 5; ++i) cells += cell(std::nullopt, "", "soft");
+  for (int i = 0; i < empty_cells; ++i) cells += cell(std::nullopt, "", "soft");
   return str("<tr class=\"published\"><th>", html_escape(row.system), "<span class=\"pm\">",
              html_escape(row.note), "</span></th>", cells, "</tr>\n");
 }
 
-std::string sources(const PublishedScores& published) {
+// Whether the leading arm's scores compare with them, what they are, and where each is from.
+std::string sources(const PublishedScores& published, const Json& scores) {
   std::string out;
   for (const PublishedRow& row : published.rows) {
     out += str("<li><b>", html_escape(row.system), "</b>: ", html_escape(row.source), ", ",
-               html_escape(row.where), "</li>\n");
+               html_escape(row.where), "; ", html_escape(row.note), "</li>\n");
   }
-  return str("<p class=\"sub\"><b>About the published rows.</b> ", html_escape(published.about),
+  const std::string compares =
+      scores.contains("comparability") && scores["comparability"].is_string()
+          ? scores["comparability"].get<std::string>() + " "
+          : "";
+  return str("<p class=\"sub\"><b>About the published rows.</b> ", html_escape(compares),
+             html_escape(published.about),
              "</p>\n<details><summary>Sources of the published rows</summary><ul class=\"sub\">\n",
              out, "</ul></details>\n");
 }
@@ -108,9 +147,10 @@ std::string part_rows(const std::vector<Arm>& arms, const std::vector<Part>& par
 std::string judge_summary(const std::vector<Arm>& arms, const std::vector<Part>& parts,
                           const PublishedScores* published) {
   std::string rows, head;
-  for (const Arm& arm : arms) rows += arm_row(arm, parts);
+  const Columns columns(arms);
+  for (const Arm& arm : arms) rows += arm_row(arm, parts, columns);
   if (published) {
-    for (const PublishedRow& row : published->rows) rows += published_row(row);
+    for (const PublishedRow& row : published->rows) rows += published_row(row, columns.count());
   }
   for (const char* title : kTaskTitles) head += str("<th>", title, "</th>");
   const Json& scores = arms.front().scores;
@@ -118,14 +158,13 @@ std::string judge_summary(const std::vector<Arm>& arms, const std::vector<Part>&
                                 ? scores["judge"].get<std::string>()
                                 : "";
   return str("<p class=\"sub\">Mean score, 0 to 100, by the judge <b>", html_escape(judge),
-             "</b> over the answers that are there; Final is the mean of the three tasks, strict "
-             "counts a missing answer as the lowest score. Small figures are 95&nbsp;% bootstrap "
+             "</b> over the answers that are there; Final is the mean of the three tasks",
+             columns.missing ? ", strict counts a missing answer as the lowest score" : "",
+             ". Small figures are 95&nbsp;% bootstrap "
              "intervals, drawn by scene.</p>\n<div class=\"scroll\"><table class=\"sortable\" "
              "id=\"summary\"><thead><tr><th>System</th>",
-             head,
-             "<th>Final</th><th>strict</th><th>missing</th><th>unjudged</th><th>activated</th>"
-             "<th>answered in</th></tr></thead>\n<tbody>\n",
-             rows, "</tbody></table></div>\n", published ? sources(*published) : "");
+             head, "<th>Final</th>", columns.heads(), "</tr></thead>\n<tbody>\n", rows,
+             "</tbody></table></div>\n", published ? sources(*published, arms.front().scores) : "");
 }
 
 std::string part_tables(const std::vector<Arm>& arms, const std::vector<Part>& parts) {

@@ -59,11 +59,13 @@ std::string predict_table(const std::vector<Arm>& arms) {
   }
   if (rows.empty()) return "";
   return str(
-      "<h3>How the answers were made</h3><p class=\"sub\">A decoder pass is one forward pass "
+      "<h3>How the answers were made</h3><p class=\"sub\">Encodings are pictures through the "
+      "tower; a pass is one forward pass "
       "of one sequence: its prompt, then each generated token after the first.</p>\n"
-      "<div class=\"scroll\"><table class=\"sortable\"><thead><tr><th>System</th><th>form</th>"
-      "<th>control</th><th>images</th><th>regions</th><th>image encodings</th>"
-      "<th>decoder passes</th><th>prompt tokens</th><th>generated tokens</th><th>seconds</th>"
+      "<div class=\"scroll\"><table class=\"sortable\"><thead><tr><th>System</th><th "
+      "class=\"text\">form</th>"
+      "<th class=\"text\">control</th><th>images</th><th>regions</th><th>encodings</th>"
+      "<th>passes</th><th>tokens in</th><th>tokens out</th><th>seconds</th>"
       "</tr></thead><tbody>\n",
       rows, "</tbody></table></div>\n");
 }
@@ -100,21 +102,27 @@ std::string spent_table(const std::vector<Arm>& arms) {
   if (rows.empty()) return "";
   return str(
       "<h3>What judging took</h3>\n<div class=\"scroll\"><table class=\"sortable\"><thead>"
-      "<tr><th>System</th><th>judge</th><th>protocol</th><th>requests</th><th>failed</th>"
-      "<th>verdicts</th><th>from cache</th><th>prompt tokens</th><th>completion tokens</th>"
+      "<tr><th>System</th><th class=\"text\">judge</th><th "
+      "class=\"text\">protocol</th><th>requests</th><th>failed</th>"
+      "<th>verdicts</th><th>from cache</th><th>tokens in</th><th>tokens out</th>"
       "<th>cost</th></tr></thead><tbody>\n",
       rows, "</tbody></table></div>\n");
 }
 
 std::string html_table(const Table& table) {
   std::string head, body;
-  for (const std::string& column : table.columns) head += str("<th>", html_escape(column), "</th>");
+  for (size_t c = 0; c < table.columns.size(); ++c) {
+    head += str(c && c < table.texts ? "<th class=\"text\">" : "<th>",
+                html_escape(table.columns[c]), "</th>");
+  }
   for (const auto& row : table.rows) {
     for (size_t c = 0; c < row.size(); ++c) {
       const Json& cell = row[c];
       const char* tag = c == 0 ? "th" : "td";
       if (cell.is_string()) {
-        body += str(c ? "<td class=\"text\">" : "<tr><th>", html_escape(cell.get<std::string>()),
+        body += str(c ? "<td class=\"text\">" : "<tr><th>",
+                    html_escape(table.columns[c] == "task" ? spoken(cell.get<std::string>())
+                                                           : cell.get<std::string>()),
                     "</", tag, ">");
       } else {
         body += str("<td data-v=\"", cell.is_null() ? "" : cell.dump(), "\">",

@@ -117,6 +117,7 @@ td.text, th.text { text-align: left; }
 tr.published th, tr.published td { color: var(--soft); font-weight: 400; }
 tr.published th .pm { white-space: normal; max-width: 34ch; }
 tbody th .pm { display: block; font-size: 11.5px; color: var(--soft); font-weight: 400; line-height: 1.3; }
+.scroll + .sub { margin-top: 14px; }
 ul.sub { padding-left: 20px; margin: 0 0 16px; overflow-wrap: anywhere; }
 .filter { display: flex; flex-wrap: wrap; gap: 10px 18px; align-items: center; margin: 12px 0; font-size: 14px; color: var(--soft); }
 .filter label { display: inline-flex; gap: 7px; align-items: center; }
@@ -143,6 +144,7 @@ ul.sub { padding-left: 20px; margin: 0 0 16px; overflow-wrap: anywhere; }
   .cards .card:last-child:nth-child(odd) { grid-column: 1 / -1; }
   th, td { padding: 8px 10px; }
   th:first-child { white-space: normal; min-width: 124px; max-width: 150px; }
+  tr.published th .pm { display: none; }
 }
 @media print { nav { display: none; } .panel, .card, .sample { break-inside: avoid; } }
 )css";
