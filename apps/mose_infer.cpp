@@ -80,7 +80,7 @@ void predict(Arguments& a) {
   a.predict.sampling = a.sampling;
   auto bundle = open_model(a);
   const auto report = infer::predict(bundle, a.predict);
-  std::cout << report.images << " images and " << report.regions << " regions answered with " << report.tokens
+  std::cout << report.images << " images and " << report.regions << " regions answered with " << report.generated_tokens
             << " tokens in " << human_seconds(report.seconds) << "; answers in " << a.predict_out << "\n";
 }
 
@@ -152,7 +152,14 @@ int main(int argc, char** argv) {
         all->add_option("--coda", a.root, "CODA root")->required()->group("Input");
         all->add_option("--split", a.predict.split, "Train, Val, Test or Mini")->capture_default_str()->group("Input");
         all->add_option("--limit", a.predict.limit, "only the first images; 0 = all")->check(CLI::Range(0, 1000000000))->group("Input");
-        all->add_flag("--blind", a.blind, "every image replaced by the mean colour: the control")->group("Input");
+        all->add_option("--form", a.predict.form, "one answer an image (single_turn) or one a task (multi_turn)")
+            ->check(CLI::IsMember({"single_turn", "multi_turn"}))->capture_default_str()->group("Input");
+        auto* blind = all->add_flag("--blind", a.blind, "every image replaced by the mean colour: a control")->group("Controls");
+        auto* shuffled = all->add_flag("--shuffle-images", a.predict.shuffled, "every question is shown the picture of another scene: a control")
+                             ->excludes(blind)->group("Controls");
+        all->add_option("--shuffle-seed", a.predict.shuffle_seed, "of the pictures' order")->needs(shuffled)
+            ->check(CLI::Range(int64_t{0}, int64_t{9000000000000000}))->capture_default_str()->group("Controls");
+        all->add_flag("--oracle-category", a.predict.oracle_category, "region questions name the object's true category; predict.json and reports declare it")->group("Controls");
         all->add_option("--batch", a.predict.batch, "prompts generated together")->check(CLI::Range(1, 4096))->capture_default_str()->group("Sampling");
         all->add_option("--out", a.predict_out, "folder of the answer files")->required()->group("Output");
         all->callback([&] { predict(a); });

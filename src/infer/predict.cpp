@@ -11,6 +11,7 @@
 #include "mose/core/signals.h"
 #include "mose/data/encode.h"
 #include "mose/eval/questions.h"
+#include "mose/infer/controls.h"
 #include "mose/skills/prepare.h"
 
 namespace mose::infer {
@@ -20,13 +21,14 @@ using RowKey = std::pair<std::string, std::string>;  // (scene id, region index 
 
 // One generated answer and the rows that it fills.
 struct Item {
-  std::string scene, region, question, image, category;
+  std::string task, scene, region, question, image, category;
 };
 
 std::vector<Item> list_items(const skills::Taxonomy& taxonomy, const PredictOptions& options) {
   const skills::Annotator annotator(taxonomy);
   skills::PrepareOptions form;
-  form.multi_turn = false;
+  form.single_turn = options.form == "single_turn";
+  form.multi_turn = !form.single_turn;
   form.root = options.root;
   std::vector<Item> items;
   int64_t images = 0;
@@ -38,8 +40,18 @@ std::vector<Item> list_items(const skills::Taxonomy& taxonomy, const PredictOpti
       for (const auto& region : annotation.regions) {
         if (region.index == sample.region_index) category = region.category_name;
       }
-      items.push_back({annotation.id, sample.region_index, sample.question, sample.image, category});
+      std::string question = sample.question;
+      if (options.oracle_category && !category.empty()) {
+        question += " The object is a " + replace_all(category, "_", " ") + ".";
+      }
+      items.push_back({sample.task, annotation.id, sample.region_index, question, sample.image, category});
     }
+  }
+  if (options.shuffled) {
+    std::vector<Shown> shown;
+    for (const Item& item : items) shown.push_back({item.scene, item.image, !item.region.empty()});
+    const auto images = shuffled_images(shown, static_cast<uint64_t>(options.shuffle_seed));
+    for (size_t i = 0; i < items.size(); ++i) items[i].image = images[i];
   }
   return items;
 }
@@ -91,6 +103,10 @@ TaskAnswers task_answers(const std::string& answer, const skills::Taxonomy& taxo
 
 PredictReport predict(models::Bundle& bundle, const PredictOptions& options) {
   const auto start = std::chrono::steady_clock::now();
+  if (options.blind && options.shuffled) throw UsageError("predict: blind and shuffled exclude each other");
+  if (options.form != "single_turn" && options.form != "multi_turn") {
+    throw UsageError(str("predict: form \"", options.form, "\": expected single_turn or multi_turn"));
+  }
   const auto items = list_items(bundle.taxonomy, options);
   data::EncodeConfig encode;
   encode.chat_template = bundle.model->config().chat_template;
@@ -101,7 +117,8 @@ PredictReport predict(models::Bundle& bundle, const PredictOptions& options) {
 
   std::map<RowKey, Answer> general, suggestion, regions;
   PredictReport report;
-  Progress progress(options.blind ? "predict (blind)" : "predict", static_cast<int64_t>(items.size()), "answers");
+  Progress progress(options.blind ? "predict (blind)" : options.shuffled ? "predict (shuffled)" : "predict",
+                    static_cast<int64_t>(items.size()), "answers");
   for (size_t begin = 0; begin < items.size(); begin += static_cast<size_t>(options.batch)) {
     throw_if_stopped();
     const size_t end = std::min(items.size(), begin + static_cast<size_t>(options.batch));
@@ -110,14 +127,24 @@ PredictReport predict(models::Bundle& bundle, const PredictOptions& options) {
       prompts.push_back({data::encode_prompt(items[i].question, bundle.tokenizer, encode),
                          options.blind ? vision::mean_colour_image(bundle.preprocess)
                                        : vision::load_image(options.root / items[i].image, bundle.preprocess)});
+      report.prompt_tokens += static_cast<int64_t>(prompts.back().tokens.size());
+      ++report.image_encodings;
     }
     const auto answers = generate(*bundle.model, prompts, generation);
     for (size_t i = begin; i < end; ++i) {
       const auto& answer = answers[i - begin];
       const std::string text = bundle.tokenizer.decode(answer.tokens);
-      report.tokens += static_cast<int64_t>(answer.tokens.size());
+      const auto tokens = static_cast<int64_t>(answer.tokens.size());
+      report.generated_tokens += tokens;
+      report.decoder_passes += tokens + (answer.finished ? 1 : 0);
+      ++report.answers;
       if (!answer.finished) ++report.unfinished;
-      if (items[i].region.empty()) {
+      if (items[i].task == coda::kTasks[0]) {
+        general[{items[i].scene, ""}] = {without_headers(text, bundle.taxonomy), ""};
+        ++report.images;
+      } else if (items[i].task == coda::kTasks[2]) {
+        suggestion[{items[i].scene, ""}] = {without_headers(text, bundle.taxonomy), ""};
+      } else if (items[i].region.empty()) {
         const auto sliced = task_answers(text, bundle.taxonomy);
         general[{items[i].scene, ""}] = {sliced.general_perception, ""};
         suggestion[{items[i].scene, ""}] = {sliced.driving_suggestion, ""};
@@ -134,9 +161,14 @@ PredictReport predict(models::Bundle& bundle, const PredictOptions& options) {
   coda::write_rows(coda::answer_file(options.out, coda::kTasks[2]), fill_rows(options, coda::kTasks[2], suggestion));
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   save_json(options.out / "predict.json",
-            {{"split", options.split}, {"blind", options.blind}, {"images", report.images}, {"regions", report.regions},
-             {"generated_tokens", report.tokens}, {"unfinished_answers", report.unfinished}, {"seconds", report.seconds},
-             {"sampling", to_json_config(options.sampling)}});
+            {{"split", options.split}, {"form", options.form}, {"blind", options.blind},
+             {"shuffled_images", options.shuffled},
+             {"shuffle_seed", options.shuffled ? Json(options.shuffle_seed) : Json()},
+             {"oracle_category", options.oracle_category}, {"images", report.images}, {"regions", report.regions},
+             {"answers", report.answers}, {"unfinished_answers", report.unfinished},
+             {"image_encodings", report.image_encodings}, {"prompt_tokens", report.prompt_tokens},
+             {"generated_tokens", report.generated_tokens}, {"decoder_passes", report.decoder_passes},
+             {"seconds", report.seconds}, {"sampling", to_json_config(options.sampling)}});
   if (report.unfinished > 0) {
     log::warn(report.unfinished, " answers were cut at max_new_tokens = ", options.sampling.max_new_tokens);
   }

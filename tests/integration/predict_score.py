@@ -65,7 +65,18 @@ def main():
         blind = folder / "blind"
         run("mose-infer", "predict", "--model", trained / "model", "--coda", data, "--split", "Test", "--out", blind,
             "--max-new-tokens", 24, "--blind", "--batch", 3)
+        controls = folder / "controls"
+        run("mose-infer", "predict", "--model", trained / "model", "--coda", data, "--split", "Test", "--out", controls,
+            "--max-new-tokens", 6, "--form", "multi_turn", "--shuffle-images", "--oracle-category")
+        single, multi = (json.loads((out / "predict.json").read_text()) for out in (answers, controls))
+        check(multi["shuffled_images"] and multi["oracle_category"] and multi["form"] == "multi_turn", "controls are not declared")
+        check(single["image_encodings"] == single["images"] + single["regions"] == single["answers"], "one encoding an answer")
+        check(multi["image_encodings"] == 2 * multi["images"] + multi["regions"], "one encoding a question")
+        check(multi["prompt_tokens"] > single["prompt_tokens"] and 0 < multi["generated_tokens"] <= multi["decoder_passes"],
+              f"counts: {multi}")
         for task in ("general_perception", "region_perception", "driving_suggestion"):
+            check([r["image"] for r in rows(controls / f"{task}_answer.jsonl")] ==
+                  [r["image"] for r in rows(data / "CODA-LM/Test/vqa_anno" / f"{task}.jsonl")], f"{task} with controls: other rows")
             asked = rows(data / "CODA-LM/Test/vqa_anno" / f"{task}.jsonl")
             given = rows(answers / f"{task}_answer.jsonl")
             check([(r["question_id"], r["image"]) for r in given] == [(r["question_id"], r["image"]) for r in asked],
