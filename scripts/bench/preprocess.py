@@ -4,8 +4,9 @@
     scripts/bench/preprocess.py [--bin build/bin] [--rounds 21] [--out docs/results/preprocess.json]
 
 Rounds alternate (ours, theirs, ours again, Pillow's decoding alone), all on one core with one thread, and the
-pixels of both are compared first. The times are medians a picture; noise is how far the two rounds of ours
-are apart; limit_share is Pillow's decoding alone as a share of our whole time."""
+pixels of both are compared first. Times are CPU times, reading the file included, and medians a picture, so
+that other programs on the machine count little; noise is how far the two series of ours are apart; limit_share is
+Pillow's decoding alone as a share of our whole time."""
 
 import argparse
 import json
@@ -85,10 +86,10 @@ def compare(program, folder, processor, files):
 
 
 def timed(work, files):
-    begin = time.perf_counter()
+    begin = time.process_time()
     for file in files:
         work(file)
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def measure(program, folder, name, processor, files, rounds):
@@ -139,7 +140,7 @@ def main():
                       "  decoding alone {limit_share:.0%} of ours".format(**rows[-1]))
     if args.out:
         result = {"command": f"scripts/bench/preprocess.py --rounds {args.rounds} --pictures {args.pictures} --out docs/results/{args.out.name}",
-                  "cpu": cpu_name(), "cores_used": 1, "pillow": PIL.__version__, "transformers": transformers.__version__,
+                  "cpu": cpu_name(), "cores_used": 1, "time": "CPU, median a picture", "pillow": PIL.__version__, "transformers": transformers.__version__,
                   "numpy": np.__version__, "rows": rows}
         args.out.write_text(json.dumps(result, indent=1) + "\n")
 

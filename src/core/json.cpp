@@ -9,7 +9,7 @@ namespace mose {
 Json parse_json(std::string_view text, const std::string& where) {
   try {
     return Json::parse(text);
-  } catch (const nlohmann::json::parse_error& e) {
+  } catch (const nlohmann::json::exception& e) {  // also a number that no double holds
     // nlohmann's message holds line and column; its "[json.exception…]" prefix says nothing to a user.
     const std::string what = e.what();
     const size_t at = what.find("] ");

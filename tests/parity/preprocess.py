@@ -118,6 +118,20 @@ def check_processors(folder):
             theirs = processor(Image.open(files[i]), return_tensors="np")["pixel_values"][0]
             tally.add(mine, theirs, processor.image_mean, processor.image_std, files[i].name)
         tally.report()
+        check_given_back(config, processor, files[-3:])
+
+
+def check_given_back(config, processor, files):
+    """The file that we write makes the same processor."""
+    with tempfile.TemporaryDirectory() as name:
+        (pathlib.Path(name) / "preprocessor_config.json").write_text(json.dumps(config))
+        subprocess.run([PROGRAM, name, "save", name], check=True)
+        written = json.loads((pathlib.Path(name) / "preprocessor_config.json").read_text())
+    again = {"CLIPImageProcessor": CLIPImageProcessorPil, "SiglipImageProcessor": SiglipImageProcessorPil,
+             "LlavaImageProcessor": LlavaImageProcessorPil}[written["image_processor_type"]](**written)
+    for file in files:
+        pixels = [p(Image.open(file), return_tensors="np")["pixel_values"] for p in (processor, again)]
+        check(np.array_equal(*pixels), f"transformers makes other pixels of {written} than of {config}")
 
 
 def check_enlarging(folder):

@@ -2,8 +2,10 @@
 //   preprocess DIR OUT FILE...              frames of DIR's preprocessor_config.json
 //   preprocess DIR OUT --anyres [[H,W],...] FILE...
 // appends every file's values to OUT as float32 and prints a line each: {"shape": [...]} or {"error": "..."}.
-//   preprocess DIR time ROUNDS FILE...      prints the seconds of each round over all files
-#include <chrono>
+//   preprocess DIR time ROUNDS FILE...      prints the seconds of CPU time of each round over all files; a
+//                                           line on stdin starts the next
+//   preprocess DIR save TO                  writes the config again
+#include <ctime>
 #include <fstream>
 #include <iostream>
 
@@ -27,11 +29,15 @@ int run(std::vector<std::string> args) {
   const vision::PreprocessConfig config = vision::load_preprocess(args[0]);
   if (args[1] == "time") {
     for (int64_t round = std::stoll(args[2]); round > 0; --round) {
-      const auto begin = std::chrono::steady_clock::now();
+      const std::clock_t begin = std::clock();
       for (size_t i = 3; i < args.size(); ++i) vision::load_image(args[i], config);
-      std::cout << std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() << std::endl;
+      std::cout << static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC << std::endl;
       if (round > 1) std::cin.get();  // the other side's turn
     }
+    return 0;
+  }
+  if (args[1] == "save") {
+    vision::save_preprocess(args[2], config);
     return 0;
   }
   std::ofstream out(args[1], std::ios::binary);

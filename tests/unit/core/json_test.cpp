@@ -20,6 +20,7 @@ TEST(Json, KeepsTheOrderOfKeysThroughAFile) {
 }
 
 TEST(Json, MalformedTextIsADataErrorWithFileLineAndColumn) {
+  EXPECT_THAT(message_of<DataError>([] { parse_json("[1e999]", "file.json"); }), HasSubstr("file.json"));
   EXPECT_THAT(message_of<DataError>([] { parse_json("{\"a\": 1,\n \"b\": }", "file.json"); }),
               AllOf(HasSubstr("file.json"), HasSubstr("line 2"), HasSubstr("column")));
   for (const char* truncated :

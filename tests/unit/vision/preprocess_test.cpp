@@ -202,36 +202,6 @@ TEST(Preprocess, EveryTruncationIsADataErrorThatNamesTheFile) {
   }
 }
 
-TEST(Preprocess, RandomBytesNeverCrashTheDecoder) {
-  ::testing::internal::CaptureStderr();  // the codecs write about what they meet
-  RandomStream stream(3, "fuzz");
-  const cv::Mat image = noise(20, 15);
-  std::vector<uchar> progressive;
-  cv::imencode(".jpg", image, progressive, {cv::IMWRITE_JPEG_PROGRESSIVE, 1});
-  std::vector<std::string> files{{progressive.begin(), progressive.end()}, with_orientation(image, 6)};
-  for (const char* extension : {".jpg", ".png", ".webp", ".bmp"}) files.push_back(encoded(extension, image));
-  files.push_back(encoded(".png", noise(20, 15, CV_16UC1)));
-  for (const std::string& whole : files) {
-    for (int round = 0; round < 200; ++round) {
-      std::string bytes = whole;
-      // Anywhere, and in the first bytes, where sizes and tables are; sometimes bytes go missing or come twice.
-      for (int k = 0; k < 4; ++k) {
-        const int64_t limit = static_cast<int64_t>(bytes.size()) - 1;
-        const auto at = static_cast<size_t>(stream.integer(0, k % 2 == 0 ? limit : std::min<int64_t>(limit, 60)));
-        bytes[at] = static_cast<char>(stream.integer(0, 255));
-        if (stream.integer(0, 7) == 0) bytes.erase(at, static_cast<size_t>(stream.integer(1, 20)));
-        if (stream.integer(0, 7) == 0) bytes.insert(at, bytes.substr(at, 30));
-      }
-      try {
-        const RawImage raw = decode_raw_image(bytes, "fuzz", frame(8, 8));
-        EXPECT_EQ(raw.pixels_CHW.numel(), 3 * 8 * 8);
-      } catch (const DataError&) {
-      }
-    }
-  }
-  ::testing::internal::GetCapturedStderr();
-}
-
 TEST(Preprocess, MissingForeignAndEmptyFilesAreDataErrors) {
   const TemporaryFolder scratch;
   const PreprocessConfig config;
