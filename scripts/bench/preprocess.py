@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """JPEG to model input on one core: ours against Pillow with transformers' image processors, on the same files.
 
-    scripts/bench/preprocess.py [--bin build/bin] [--rounds 21] [--out docs/results/preprocess.json]
+    .venv/bin/python scripts/bench/preprocess.py [--bin build/bin] [--rounds 21] [--out docs/results/preprocess.json]
 
 Rounds alternate (ours, theirs, ours again, Pillow's decoding alone), all on one core with one thread, and the
 pixels of both are compared first. Times are CPU times, reading the file included, and medians a picture, so
@@ -139,9 +139,9 @@ def main():
                 print("{name:36} {shape:10} ours {ours_ms:7.2f} ms  peer {peer_ms:7.2f} ms  ratio {ratio:5.2f}  noise {noise:.1%}"
                       "  decoding alone {limit_share:.0%} of ours".format(**rows[-1]))
     if args.out:
-        result = {"command": f"scripts/bench/preprocess.py --rounds {args.rounds} --pictures {args.pictures} --out docs/results/{args.out.name}",
+        result = {"command": f".venv/bin/python scripts/bench/preprocess.py --rounds {args.rounds} --pictures {args.pictures} --out docs/results/{args.out.name}",
                   "cpu": cpu_name(), "cores_used": 1, "time": "CPU, median a picture", "pillow": PIL.__version__, "transformers": transformers.__version__,
-                  "numpy": np.__version__, "rows": rows}
+                  "numpy": np.__version__, "load_average": round(os.getloadavg()[0], 1), "rows": rows}
         args.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
