@@ -127,6 +127,9 @@ def main():
     parser.add_argument("--pictures", type=int, default=6, help="pictures a round")
     parser.add_argument("--out", type=pathlib.Path, help="also write a JSON file")
     args = parser.parse_args()
+    program = args.bin / "preprocess_for_parity"
+    if not program.exists():
+        sys.exit(f"{program} is not there; scripts/setup.sh --tests builds it")
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
     rows = []
@@ -135,7 +138,7 @@ def main():
         for width, height in SHAPES:
             files = write_pictures(folder, width, height, args.pictures)
             for title, processor in PROCESSORS.items():
-                rows.append(measure(args.bin / "preprocess_for_parity", folder, title, processor, files, args.rounds))
+                rows.append(measure(program, folder, title, processor, files, args.rounds))
                 print("{name:36} {shape:10} ours {ours_ms:7.2f} ms  peer {peer_ms:7.2f} ms  ratio {ratio:5.2f}  noise {noise:.1%}"
                       "  decoding alone {limit_share:.0%} of ours".format(**rows[-1]))
     if args.out:

@@ -9,7 +9,7 @@ namespace mose::vision {
 
 struct ImageHeader {
   int64_t width = 0, height = 0;  // as stored, before the orientation
-  int orientation = 1;            // EXIF, 1 to 8
+  int orientation = 1;            // EXIF, 1 to 8; one that only XMP has is not read
 };
 
 // Walks the structure of a JPEG, PNG, BMP or WebP file to its end. DataError names `name` when it is
