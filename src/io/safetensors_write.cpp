@@ -30,9 +30,20 @@ uint64_t checked_bytes(const std::string& name, const torch::Tensor& tensor, Typ
   return bytes;
 }
 
-torch::Tensor plain(const torch::Tensor& tensor, Type type = {}) {
-  const torch::Tensor here = tensor.detach().resolve_conj().resolve_neg().to(torch::kCPU);
-  return (type ? here.to(*type) : here).contiguous();
+// The tensor's bytes in order, as `type`, piece by piece: where they are not in memory as they are to be
+// written, no more than a piece (or one row) is ever copied.
+template <class Take>
+void for_each_piece(const torch::Tensor& tensor, Type type, Take&& take) {
+  constexpr int64_t kPieceBytes = int64_t{4} << 20;
+  const int64_t rows = tensor.dim() == 0 ? 1 : tensor.size(0);
+  if (tensor.numel() == 0) return;
+  const int64_t step = std::max<int64_t>(1, kPieceBytes / static_cast<int64_t>(tensor.nbytes() / static_cast<size_t>(rows) + 1));
+  for (int64_t row = 0; row < rows; row += step) {
+    const torch::Tensor piece = tensor.dim() == 0 ? tensor : tensor.narrow(0, row, std::min(step, rows - row));
+    const torch::Tensor here = piece.detach().resolve_conj().resolve_neg().to(torch::kCPU);
+    const torch::Tensor plain = (type ? here.to(*type) : here).contiguous();
+    take(plain.const_data_ptr(), plain.nbytes());
+  }
 }
 
 // Writes all but the last step, the rename.
@@ -54,8 +65,7 @@ void write_tensors(AtomicFile& out, const TensorMap& tensors, const std::map<std
   }
   out.write(build_header(entries, metadata));
   for (const TensorEntry& entry : entries) {
-    const torch::Tensor data = plain(tensors.at(entry.name), type);
-    out.write(data.const_data_ptr(), entry.end - entry.begin);
+    for_each_piece(tensors.at(entry.name), type, [&](const void* data, size_t size) { out.write(data, size); });
   }
 }
 
@@ -151,8 +161,7 @@ std::string hash_tensors(const TensorMap& tensors) {
     // JSON ends by itself, so no two maps of tensors give the same stream.
     hash.update(Json{name, type_name(tensor.scalar_type(), name), tensor.sizes().vec(), bytes}.dump(
         -1, ' ', false, Json::error_handler_t::replace));
-    const torch::Tensor data = plain(tensor);
-    hash.update(data.const_data_ptr(), bytes);
+    for_each_piece(tensor, {}, [&](const void* data, size_t size) { hash.update(data, size); });
   }
   return hash.hex();
 }

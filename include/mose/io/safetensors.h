@@ -13,14 +13,14 @@ namespace mose::io {
 
 using TensorMap = std::map<std::string, torch::Tensor>;
 
-// Writes one file; tensors are made contiguous and moved to the CPU one by one.
+// Writes one file. Tensors that are strided or elsewhere than on the CPU are copied piece by piece.
 void save_safetensors(const std::filesystem::path& file, const TensorMap& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 
 inline constexpr int64_t kShardBytes = int64_t{4} << 30;
 
 // A directory's weights: model.safetensors, or shards with model.safetensors.index.json when they
-// are larger than shard_bytes. With `type` every tensor is converted to it, one at a time.
+// are larger than shard_bytes. With `type` every tensor is converted to it, piece by piece.
 void save_sharded(const std::filesystem::path& dir, const TensorMap& tensors,
                   int64_t shard_bytes = kShardBytes, std::optional<at::ScalarType> type = {});
 

@@ -149,6 +149,25 @@ TEST_F(Safetensors, ShardsHoldWhatOneFileHolds) {
   for (const auto& [name, tensor] : tensors) expect_same(read.get(name), tensor);
 }
 
+// Larger than the pieces in which strided and converted tensors are written.
+TEST_F(Safetensors, LargeTensorsAreConvertedPieceByPiece) {
+  const torch::Tensor half = torch::randn({3000, 2001}, torch::kFloat16);
+  const TensorMap tensors{{"half", half}, {"turned", half.t()}, {"row", half[0]}, {"one", half[0][0]}, {"long", half.view({1, -1})},
+                          {"empty", half.narrow(0, 0, 0)}, {"float", half.to(torch::kFloat32)}};
+  save_sharded(dir_, tensors, int64_t{40} << 20, torch::kFloat32);
+  const StateDict read = StateDict::open(dir_);
+  EXPECT_EQ(files().size(), 5u);  // 24 MB each, so one a shard
+  for (const auto& [name, tensor] : tensors) {
+    SCOPED_TRACE(name);
+    expect_same(read.get(name), tensor.to(torch::kFloat32));
+  }
+  save_sharded(dir_, tensors);
+  for (const auto& [name, tensor] : tensors) expect_same(StateDict::open(dir_).get(name), tensor);
+  TensorMap plain;
+  for (const auto& [name, tensor] : tensors) plain[name] = tensor.contiguous();
+  EXPECT_EQ(hash_tensors(tensors), hash_tensors(plain));
+}
+
 TEST_F(Safetensors, SavingAgainLeavesNoStaleFiles) {
   TensorMap tensors{{"a", torch::randn({10})}, {"b", torch::randn({10})}, {"c", torch::randn({10})}};
   save_sharded(dir_, tensors, 40);
