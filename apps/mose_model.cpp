@@ -1,4 +1,4 @@
-// mose-model: makes, imports, upcycles, describes and hashes models.
+// mose-model: makes, imports, exports, upcycles, describes and hashes models.
 #include <torch/torch.h>
 #include <torch/version.h>
 
@@ -15,6 +15,7 @@
 #include "mose/io/compare.h"
 #include "mose/models/account.h"
 #include "mose/models/bundle.h"
+#include "mose/models/export.h"
 #include "mose/models/import.h"
 #include "mose/models/upcycle.h"
 #include "mose/text/chat.h"
@@ -41,7 +42,7 @@ struct InitConfig {
 
 struct Arguments {
   ConfigOptions config;
-  std::string model, other, from, tokenizer, taxonomy, out, upcycle = "none", chat_template = "vicuna";
+  std::string model, other, from, vision, language, format = "hf", tokenizer, taxonomy, out, upcycle = "none", chat_template = "vicuna";
   bool json = false;
 };
 
@@ -73,6 +74,14 @@ void print_account(const models::Config& config, const skills::Taxonomy& taxonom
   else std::cout << models::account_table(config, account);
 }
 
+void save_imported(const Arguments& a, const models::Imported& imported) {
+  models::save_bundle(a.out, imported.bundle, imported.weights, imported.type);
+  if (!imported.left_out.empty()) {
+    log::info(imported.left_out.size(), " tensors were left out, on which no answer depends; the first is ", imported.left_out.front());
+  }
+  print_account(imported.bundle.model->config(), imported.bundle.taxonomy, a.json);
+}
+
 void init(const Arguments& a) {
   const InitConfig config = init_config(a);
   if (a.config.dump) {
@@ -80,10 +89,18 @@ void init(const Arguments& a) {
     return;
   }
   if (a.out.empty()) throw UsageError("--out is missing: the model directory to write");
-  if (a.from.empty() == a.tokenizer.empty()) {
-    throw UsageError("give --tokenizer (a new model) or --from (a dense model to upcycle), and not both");
+  if (a.vision.empty() != a.language.empty()) throw UsageError("--vision and --language go together");
+  if (!a.from.empty() + !a.tokenizer.empty() + !a.vision.empty() != 1) {
+    throw UsageError("give one of --tokenizer (a new model), --from (a dense model to upcycle), and --vision with --language");
   }
   const auto seed = static_cast<uint64_t>(config.seed);
+  if (!a.vision.empty()) {
+    if (a.upcycle == "wide") throw UsageError("--upcycle wide needs --from: join the checkpoints first");
+    auto joined = models::join_checkpoints(a.vision, a.language, a.chat_template, taxonomy_of(a), seed);
+    if (a.upcycle == "sparse") models::upcycle(joined, config.moe, seed);
+    save_imported(a, joined);
+    return;
+  }
   if (!a.from.empty()) {
     auto bundle = models::load_bundle(a.from);
     if (a.upcycle == "none") throw UsageError("--from needs --upcycle sparse or --upcycle wide");
@@ -119,12 +136,7 @@ void info(const Arguments& a) {
 }
 
 void import(const Arguments& a) {
-  const auto imported = models::import_hugging_face(a.from, a.chat_template, taxonomy_of(a));
-  models::save_bundle(a.out, imported.bundle, imported.weights);
-  if (!imported.left_out.empty()) {
-    log::info(imported.left_out.size(), " tensors were left out, on which no answer depends; the first is ", imported.left_out.front());
-  }
-  print_account(imported.bundle.model->config(), imported.bundle.taxonomy, a.json);
+  save_imported(a, models::import_model(a.from, a.vision, a.chat_template, taxonomy_of(a)));
 }
 
 void hash(const Arguments& a) {
@@ -159,14 +171,18 @@ int main(int argc, char** argv) {
   Arguments a;
   return run_program(
       argc, argv,
-      {"mose-model", "Makes, imports, upcycles, describes and hashes models.",
+      {"mose-model", "Makes, imports, exports, upcycles, describes and hashes models.",
        [] { return std::string("LibTorch " TORCH_VERSION); }},
       [&](CLI::App& app) {
         app.require_subcommand(1);
-        auto* make = app.add_subcommand("init", "random weights, or a dense model upcycled");
+        auto* make = app.add_subcommand("init", "random weights, a tower and a decoder joined, or a dense model upcycled");
         add_config_options(*make, a.config);
         make->add_option("--tokenizer", a.tokenizer, "directory with tokenizer.json, for a new model")->group("Model");
         make->add_option("--taxonomy", a.taxonomy, "skill taxonomy; default: configs/skills/driving.json")->group("Model");
+        make->add_option("--vision", a.vision, "CLIP or SigLIP checkpoint, with --language: the projector between them is drawn")->group("Model");
+        make->add_option("--language", a.language, "decoder checkpoint (Llama, Mistral, Qwen, Qwen2, StableLM, Phi, Mixtral, Qwen2-MoE)")->group("Model");
+        make->add_option("--chat-template", a.chat_template, "of --vision with --language: how a question becomes a prompt")
+            ->check(CLI::IsMember(text::chat_template_names()))->capture_default_str()->group("Model");
         make->add_option("--from", a.from, "dense model directory to upcycle")->group("Model");
         make->add_option("--upcycle", a.upcycle, "sparse (config moe) or wide (its dense twin)")
             ->check(CLI::IsMember({"none", "sparse", "wide"}))->group("Model");
@@ -183,8 +199,9 @@ int main(int argc, char** argv) {
         about->add_flag("--json", a.json, "as JSON")->group("Output");
         about->callback([&] { info(a); });
 
-        auto* bring = app.add_subcommand("import", "a Hugging Face LLaVA checkpoint as a model directory, tensor by tensor");
-        bring->add_option("--from", a.from, "directory with config.json, safetensors, tokenizer and preprocessor")->required();
+        auto* bring = app.add_subcommand("import", "a LLaVA or MoE-LLaVA checkpoint as a model directory, tensor by tensor");
+        bring->add_option("--from", a.from, "directory with config.json, safetensors or pytorch_model.bin, tokenizer and preprocessor")->required();
+        bring->add_option("--vision", a.vision, "the tower's checkpoint, where LLaVA's own layout names one and does not hold it");
         bring->add_option("--chat-template", a.chat_template, "how a question becomes a prompt; default: vicuna")
             ->check(CLI::IsMember(text::chat_template_names()));
         bring->add_option("--taxonomy", a.taxonomy, "skill taxonomy; default: configs/skills/driving.json");
@@ -192,12 +209,19 @@ int main(int argc, char** argv) {
         bring->add_flag("--json", a.json, "the account as JSON");
         bring->callback([&] { import(a); });
 
+        auto* give = app.add_subcommand("export", "a model directory as a checkpoint that other programs open");
+        give->add_option("model", a.model, "model directory")->required();
+        give->add_option("--format", a.format, "hf: LLaVA as transformers writes it; sparse decoders as Qwen2-MoE")
+            ->check(CLI::IsMember({"hf"}))->capture_default_str();
+        give->add_option("--out", a.out, "new or empty folder to write")->required();
+        give->callback([&] { models::export_hugging_face(a.model, a.out); });
+
         auto* sum = app.add_subcommand("hash", "one hash of the weights' names, types, shapes and bytes");
-        sum->add_option("model", a.model, "model directory or safetensors file")->required();
+        sum->add_option("model", a.model, "model directory, or a file of safetensors or of torch.save")->required();
         sum->callback([&] { hash(a); });
 
         auto* differences = app.add_subcommand("diff", "what differs between two models' weights; exit code 1 when anything does");
-        differences->add_option("a", a.model, "model directory or safetensors file")->required();
+        differences->add_option("a", a.model, "model directory, or a file of safetensors or of torch.save")->required();
         differences->add_option("b", a.other, "another")->required();
         differences->callback([&] { diff(a); });
 

@@ -104,7 +104,7 @@ std::vector<Generation> generate(models::VisionLanguageModel& model, const std::
   const int64_t image_token = model.config().image_token_id;
   auto text_logits = [&](const Tensor& hidden_ND) {
     auto logits = model.logits(hidden_ND);
-    if (image_token >= 0) logits.select(1, image_token).fill_(-std::numeric_limits<float>::infinity());
+    if (image_token >= 0 && image_token < logits.size(1)) logits.select(1, image_token).fill_(-std::numeric_limits<float>::infinity());
     return logits;
   };
   // The prompts as one packed stream (or, without the cache, prompts and answers so far).

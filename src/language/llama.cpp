@@ -16,27 +16,44 @@ bool contains(const std::vector<int64_t>& items, int64_t item) {
   return std::find(items.begin(), items.end(), item) != items.end();
 }
 
+// RMSNorm, or LayerNorm with a bias.
+class Norm : public torch::nn::Module {
+ public:
+  explicit Norm(const Config& c) : eps_(c.norm_eps) {
+    weight_ = register_parameter("weight", nn::constant({c.hidden_size}, 1));
+    if (c.norm == "layer") bias_ = register_parameter("bias", nn::constant({c.hidden_size}, 0));
+  }
+  Tensor forward(const Tensor& x) const {
+    return bias_.defined() ? at::layer_norm(x, {x.size(-1)}, weight_, bias_, eps_) : at::rms_norm(x, {x.size(-1)}, weight_, eps_);
+  }
+
+ private:
+  double eps_;
+  Tensor weight_, bias_;
+};
+
 class Attention : public torch::nn::Module {
  public:
-  Attention(const Config& c, double out_scale) : heads_(c.heads), kv_heads_(c.kv_heads), width_(c.head_width()) {
+  Attention(const Config& c, int64_t layer, double out_scale)
+      : layer_(layer), heads_(c.heads), kv_heads_(c.kv_heads), width_(c.head_width()),
+        window_(contains(c.sliding_layers, layer) ? c.sliding_window : 0) {
     q_proj_ = register_module("q_proj", std::make_shared<nn::Linear>(c.hidden_size, heads_ * width_, c.qkv_bias));
     k_proj_ = register_module("k_proj", std::make_shared<nn::Linear>(c.hidden_size, kv_heads_ * width_, c.qkv_bias));
     v_proj_ = register_module("v_proj", std::make_shared<nn::Linear>(c.hidden_size, kv_heads_ * width_, c.qkv_bias));
-    o_proj_ = register_module("o_proj", std::make_shared<nn::Linear>(heads_ * width_, c.hidden_size, false, out_scale));
+    o_proj_ = register_module("o_proj", std::make_shared<nn::Linear>(heads_ * width_, c.hidden_size, c.out_bias, out_scale));
   }
 
-  Tensor forward(int64_t layer, const Tensor& x_TD, const nn::SequencePlan& plan,
-                 const nn::RotaryTable& rotary, nn::KvCache* cache) {
+  Tensor forward(const Tensor& x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary, nn::KvCache* cache) {
     const int64_t T = x_TD.size(0);
     const auto q = nn::apply_rotary(q_proj_->forward(x_TD).view({T, heads_, width_}), rotary);
     const auto k = nn::apply_rotary(k_proj_->forward(x_TD).view({T, kv_heads_, width_}), rotary);
     const auto v = v_proj_->forward(x_TD).view({T, kv_heads_, width_});
-    const auto out = cache ? cache->attend(layer, q, k, v, plan) : nn::packed_attention(q, k, v, plan);
+    const auto out = cache ? cache->attend(layer_, q, k, v, plan, window_) : nn::packed_attention(q, k, v, plan, window_);
     return o_proj_->forward(out.reshape({T, heads_ * width_}));
   }
 
  private:
-  int64_t heads_, kv_heads_, width_;
+  int64_t layer_, heads_, kv_heads_, width_, window_;
   std::shared_ptr<nn::Linear> q_proj_, k_proj_, v_proj_, o_proj_;
 };
 
@@ -45,43 +62,50 @@ class Layer : public torch::nn::Module {
   Layer(const Config& c, int64_t index, bool sparse, const moe::SkillMap* skills) : index_(index) {
     // What is added to the residual stream starts smaller in deep models (GPT-2).
     const double out_scale = 1 / std::sqrt(2.0 * static_cast<double>(c.layers));
-    input_layernorm_ = register_module("input_layernorm", std::make_shared<nn::RmsNorm>(c.hidden_size, c.rms_norm_eps));
-    self_attn_ = register_module("self_attn", std::make_shared<Attention>(c, out_scale));
-    post_attention_layernorm_ = register_module("post_attention_layernorm",
-                                                std::make_shared<nn::RmsNorm>(c.hidden_size, c.rms_norm_eps));
+    input_layernorm_ = register_module("input_layernorm", std::make_shared<Norm>(c));
+    self_attn_ = register_module("self_attn", std::make_shared<Attention>(c, index, out_scale));
+    if (!c.parallel) post_attention_layernorm_ = register_module("post_attention_layernorm", std::make_shared<Norm>(c));
+    const bool gelu = c.ffn == "gelu";
     if (sparse) {
-      const int64_t width = c.moe->intermediate > 0 ? c.moe->intermediate : c.intermediate_size;
-      sparse_ = register_module("mlp", std::make_shared<moe::MoeLayer>(*c.moe, c.hidden_size, width, *skills));
-    } else {
-      const int64_t copies = contains(c.wide_layers, index) ? c.ffn_copies : 1;
-      dense_ = register_module("mlp", std::make_shared<nn::SwiGlu>(c.hidden_size, c.intermediate_size * copies));
+      moe::Config moe = *c.moe;
+      moe.gate_seed += index;  // every layer's noise is its own
+      const auto form = gelu ? moe::ExpertForm::kGelu : moe::ExpertForm::kSwiglu;
+      sparse_ = register_module("mlp", std::make_shared<moe::MoeLayer>(moe, c.hidden_size, c.intermediate_size, *skills, form));
+      return;
     }
+    const int64_t width = c.intermediate_size * (contains(c.wide_layers, index) ? c.ffn_copies : 1);
+    if (gelu) gelu_ = register_module("mlp", std::make_shared<nn::GeluMlp>(c.hidden_size, width, nn::Activation::kGeluTanh));
+    else swiglu_ = register_module("mlp", std::make_shared<nn::SwiGlu>(c.hidden_size, width, c.ffn_bias));
   }
 
-  Tensor forward(Tensor x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary,
+  Tensor forward(const Tensor& x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary,
                  const ForwardOptions& options, std::vector<LayerRouting>& routings) {
-    x_TD = x_TD + self_attn_->forward(index_, input_layernorm_->forward(x_TD), plan, rotary, options.cache);
-    const auto normed = post_attention_layernorm_->forward(x_TD);
-    if (options.on_ffn_input) options.on_ffn_input(index_, normed);
-    if (dense_) return x_TD + dense_->forward(normed);
-    auto [out, routing] = sparse_->forward(normed);
+    const auto normed = input_layernorm_->forward(x_TD);
+    const auto x = x_TD + self_attn_->forward(normed, plan, rotary, options.cache);
+    const auto ffn_input = post_attention_layernorm_ ? post_attention_layernorm_->forward(x) : normed;
+    if (options.on_ffn_input) options.on_ffn_input(index_, ffn_input);
+    if (swiglu_) return x + swiglu_->forward(ffn_input);
+    if (gelu_) return x + gelu_->forward(ffn_input);
+    auto [out, routing] = sparse_->forward(ffn_input);
     routings.push_back({index_, std::move(routing)});
-    return x_TD + out;
+    return x + out;
   }
 
   const std::shared_ptr<moe::MoeLayer>& sparse() const { return sparse_; }
 
  private:
   int64_t index_;
-  std::shared_ptr<nn::RmsNorm> input_layernorm_, post_attention_layernorm_;
+  std::shared_ptr<Norm> input_layernorm_, post_attention_layernorm_;
   std::shared_ptr<Attention> self_attn_;
-  std::shared_ptr<nn::SwiGlu> dense_;
+  std::shared_ptr<nn::SwiGlu> swiglu_;  // one of these three
+  std::shared_ptr<nn::GeluMlp> gelu_;
   std::shared_ptr<moe::MoeLayer> sparse_;
 };
 
 class Llama : public LanguageBackbone {
  public:
-  Llama(const Config& config, const moe::SkillMap* skills) : config_(config) {
+  Llama(const Config& config, const moe::SkillMap* skills)
+      : frequencies_h_(nn::rotary_frequencies(config.rotary_width(), config.rope_theta, config.rope_scaling)) {
     if (config.moe && !skills) throw Error("make_llama: a sparse decoder needs the skill map");
     const auto places = config.moe ? moe::sparse_layers(*config.moe, config.layers) : std::vector<int64_t>{};
     auto embedding = register_module("embed_tokens", std::make_shared<torch::nn::Module>());
@@ -92,17 +116,20 @@ class Llama : public LanguageBackbone {
       layers_.push_back(list->register_module(
           std::to_string(i), std::make_shared<Layer>(config, i, contains(places, i), skills)));
     }
-    norm_ = register_module("norm", std::make_shared<nn::RmsNorm>(config.hidden_size, config.rms_norm_eps));
+    norm_ = register_module("norm", std::make_shared<Norm>(config));
   }
 
   Tensor embed(const Tensor& tokens_T) override { return at::embedding(embedding_weight(), tokens_T); }
 
   LayerOutputs forward(const Tensor& embeddings_TD, const nn::SequencePlan& plan,
                        const ForwardOptions& options) override {
-    const auto rotary = nn::rotary_table(plan.positions_T, config_.head_width(), config_.rope_theta);
+    const auto rotary = nn::rotary_table(plan.positions_T, frequencies_h_);
     LayerOutputs out;
     Tensor x_TD = embeddings_TD;
-    for (auto& layer : layers_) x_TD = layer->forward(x_TD, plan, rotary, options, out.routings);
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      if (options.on_layer_input) options.on_layer_input(static_cast<int64_t>(i), x_TD);
+      x_TD = layers_[i]->forward(x_TD, plan, rotary, options, out.routings);
+    }
     if (options.cache) options.cache->advance(plan);
     out.hidden_TD = norm_->forward(x_TD);
     return out;
@@ -119,10 +146,10 @@ class Llama : public LanguageBackbone {
   }
 
  private:
-  Config config_;
+  Tensor frequencies_h_;  // no buffer: it stays float32 when the model is converted
   Tensor embedding_;
   std::vector<std::shared_ptr<Layer>> layers_;
-  std::shared_ptr<nn::RmsNorm> norm_;
+  std::shared_ptr<Norm> norm_;
 };
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace {
 int64_t tower_parameters(const vision::Config& c) {
   const int64_t D = c.hidden_size, F = c.intermediate_size;
   const int64_t blocks = c.layers * (4 * D + 3 * D * D + 3 * D + D * D + D + 2 * D * F + F + D);
-  const int64_t patches = 3 * D * c.patch_size * c.patch_size + c.patches() * D;
+  const int64_t patches = 3 * D * c.patch_size * c.patch_size + c.grid_height() * c.grid_width() * D;
   if (c.type == "clip") return blocks + patches + D + D + 2 * D;  // class token, its position, norm
   if (c.type == "siglip") return blocks + patches + D;            // bias
   int64_t count = 0, channels = 3, left = c.patch_size;
@@ -48,19 +48,24 @@ Account account(const Config& config, int64_t skills, int64_t stages) {
   const int64_t hidden = config.projector.hidden_size > 0 ? config.projector.hidden_size : D;
   a.projector = merged * hidden + hidden + hidden * D + D;
   a.embedding = l.vocab_size * D;
-  a.head = l.tie_embeddings ? 0 : l.vocab_size * D;
+  a.head = l.tie_embeddings ? 0 : l.vocab_size * (D + (l.head_bias ? 1 : 0));
   const int64_t qkv = (l.heads + 2 * l.kv_heads) * d;
-  a.attention = l.layers * (qkv * D + (l.qkv_bias ? qkv : 0) + l.heads * d * D);
-  a.norms = (2 * l.layers + 1) * D;
+  a.attention = l.layers * (qkv * D + (l.qkv_bias ? qkv : 0) + l.heads * d * D + (l.out_bias ? D : 0));
+  a.norms = ((l.parallel ? 1 : 2) * l.layers + 1) * D * (l.norm == "layer" ? 2 : 1);
   const auto sparse = l.moe ? moe::sparse_layers(*l.moe, l.layers) : std::vector<int64_t>{};
   const auto sparse_count = static_cast<int64_t>(sparse.size());
-  a.dense_ffn = 3 * D * F * (l.layers - sparse_count +
-                             (l.ffn_copies - 1) * static_cast<int64_t>(l.wide_layers.size()));
+  const auto ffn = [&](int64_t width, bool bias) {
+    if (l.ffn == "gelu") return 2 * D * width + width + D;
+    return 3 * D * width + (bias ? 2 * width + D : 0);
+  };
+  const auto wide = static_cast<int64_t>(l.wide_layers.size());
+  a.dense_ffn = (l.layers - sparse_count - wide) * ffn(F, l.ffn_bias) + wide * ffn(F * l.ffn_copies, l.ffn_bias);
   if (l.moe) {
-    const int64_t expert = 3 * D * (l.moe->intermediate > 0 ? l.moe->intermediate : F);
+    const int64_t expert = ffn(l.moe->intermediate > 0 ? l.moe->intermediate : F, false);
     a.experts = sparse_count * l.moe->experts * expert;
     a.activated_experts = sparse_count * l.moe->top_k * expert;
     a.routers = sparse_count * router_parameters(*l.moe, D, skills, stages);
+    if (l.moe->shared_ffn > 0) a.dense_ffn += sparse_count * (3 * D * l.moe->shared_ffn + D);
   }
   if (!config.region_categories.empty()) {
     a.region_head = static_cast<int64_t>(config.region_categories.size()) * (config.vision.hidden_size + 1);

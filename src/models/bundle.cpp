@@ -38,6 +38,9 @@ io::TensorMap weights_for_file(const VisionLanguageModel& model) {
       }
     } else if (stacked(item.key(), "down_proj", prefix)) {
       for (int64_t e = 0; e < value.size(0); ++e) out[str(prefix, e, ".down_proj.weight")] = value[e];
+    } else if (const size_t at = item.key().find(".experts.fc"); at != std::string::npos) {
+      const std::string head = item.key().substr(0, at) + ".experts.", tail = item.key().substr(head.size());
+      for (int64_t e = 0; e < value.size(0); ++e) out[str(head, e, ".", tail)] = value[e];
     } else {
       out[item.key()] = value;
     }
@@ -45,23 +48,30 @@ io::TensorMap weights_for_file(const VisionLanguageModel& model) {
   return out;
 }
 
-void load_weights(VisionLanguageModel& model, const io::StateDict& file) {
-  const torch::NoGradGuard no_grad;
-  std::set<std::string> used;
-  // The views of weights_for_file share memory with the parameters: filling them fills the model.
-  for (auto& [name, target] : weights_for_file(model)) {
+namespace {
+
+void check_weights(const VisionLanguageModel& model, const io::StateDict& file) {
+  const auto weights = weights_for_file(model);
+  for (const auto& [name, target] : weights) {
     const Tensor source = file.get(name);
     if (source.sizes() != target.sizes()) {
       throw DataError(mose::str("weights: tensor \"", name, "\": expected shape ", target.sizes(), ", found ", source.sizes()));
     }
-    Tensor(target).copy_(source);
-    used.insert(name);
   }
   for (const auto& name : file.names()) {
-    if (!used.count(name)) {
+    if (!weights.count(name)) {
       throw DataError(str("weights: tensor \"", name, "\" has no place in this model (config.json does not fit)"));
     }
   }
+}
+
+}  // namespace
+
+void load_weights(VisionLanguageModel& model, const io::StateDict& file) {
+  const torch::NoGradGuard no_grad;
+  check_weights(model, file);
+  // The views of weights_for_file share memory with the parameters: filling them fills the model.
+  for (const auto& [name, target] : weights_for_file(model)) Tensor(target).copy_(file.get(name));
 }
 
 namespace {
@@ -78,13 +88,13 @@ void check_replaceable(const fs::path& dir) {
   }
 }
 
-void write_files(const fs::path& dir, const Bundle& bundle, const io::TensorMap& weights) {
+void write_files(const fs::path& dir, const Bundle& bundle, const io::TensorMap& weights, torch::ScalarType type) {
   Json config;
   config["model_type"] = "mose";
-  config["torch_dtype"] = weights.begin()->second.dtype() == torch::kBFloat16 ? "bfloat16" : "float32";
+  config["torch_dtype"] = type == torch::kBFloat16 ? "bfloat16" : "float32";
   config.update(to_json_config(bundle.model->config()));
   save_json(dir / "config.json", config);
-  io::save_sharded(dir, weights);
+  io::save_sharded(dir, weights, io::kShardBytes, type);
   bundle.tokenizer.save(dir);
   vision::save_preprocess(dir, bundle.preprocess);
   save_json(dir / "skills.json", bundle.taxonomy.to_json());
@@ -93,17 +103,18 @@ void write_files(const fs::path& dir, const Bundle& bundle, const io::TensorMap&
 }  // namespace
 
 void save_bundle(const fs::path& folder, const Bundle& bundle) {
-  save_bundle(folder, bundle, weights_for_file(*bundle.model));
+  const auto weights = weights_for_file(*bundle.model);
+  save_bundle(folder, bundle, weights, weights.begin()->second.scalar_type());
 }
 
-void save_bundle(const fs::path& folder, const Bundle& bundle, const io::TensorMap& weights) {
+void save_bundle(const fs::path& folder, const Bundle& bundle, const io::TensorMap& weights, torch::ScalarType type) {
   fs::path dir = fs::absolute(folder).lexically_normal();
   if (!dir.has_filename()) dir = dir.parent_path();  // a trailing slash
   check_replaceable(dir);
   make_directories(dir.parent_path());
   fs::path beside = dir;
   beside += str(".tmp.", ::getpid());
-  write_folder(beside, [&] { write_files(beside, bundle, weights); });
+  write_folder(beside, [&] { write_files(beside, bundle, weights, type); });
   // rename() cannot replace a directory with content: the old one steps aside first.
   fs::path old = dir;
   old += str(".old.", ::getpid());
@@ -138,15 +149,19 @@ Bundle load_bundle(const fs::path& dir) {
   const ModelHeader header = load_header(dir);
   Bundle bundle{nullptr, text::Tokenizer::load(dir), vision::load_preprocess(dir),
                 skills::Taxonomy::load(dir / "skills.json")};
+  const auto make = [&](nn::Init way) {
+    const nn::InitGuard guard(way);
+    return make_model(header.config, 0, &bundle.taxonomy);
+  };
+  const auto file = io::StateDict::open(dir);
   try {
-    const nn::InitGuard filled_below(nn::Init::kEmpty);
-    bundle.model = make_model(header.config, 0, &bundle.taxonomy);
+    // First without memory: a config of any size is held against the file before its weights get room.
+    check_weights(*make(nn::Init::kMeta), file);
+    bundle.model = make(nn::Init::kEmpty);
+    bundle.model->to(header.dtype);
+    load_weights(*bundle.model, file);
   } catch (const UsageError& e) {
     throw DataError(str((dir / "config.json").string(), ": ", e.what()));
-  }
-  bundle.model->to(header.dtype);
-  try {
-    load_weights(*bundle.model, io::StateDict::open(dir));
   } catch (const DataError& e) {
     throw DataError(str(dir.string(), ": ", e.what()));
   }

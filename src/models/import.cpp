@@ -1,9 +1,12 @@
 #include "mose/models/import.h"
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
-#include "models/import_config.h"
+#include "models/hf_json.h"
+#include "models/import_layout.h"
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "mose/nn/init.h"
@@ -14,38 +17,30 @@ namespace {
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
 
-// Prefixes of our names and what the same tensors are called in files.
-const std::vector<std::pair<std::string, Strings>>& known_prefixes() {
-  static const std::vector<std::pair<std::string, Strings>> prefixes = {
-      {"model.vision_tower.",
-       {"vision_tower.", "vision_tower.vision_model.", "model.vision_tower.", "model.vision_tower.vision_model."}},
-      {"model.multi_modal_projector.", {"multi_modal_projector.", "model.multi_modal_projector."}},
-      {"model.language_model.", {"language_model.model.", "model.language_model."}},
-      {"lm_head.", {"language_model.lm_head.", "lm_head."}},
-  };
-  return prefixes;
-}
-
-Strings names_in_files(const std::string& ours) {
-  for (const auto& [prefix, theirs] : known_prefixes()) {
-    if (!ours.starts_with(prefix)) continue;
-    Strings names;
-    for (const std::string& their : theirs) names.push_back(their + ours.substr(prefix.size()));
-    return names;
-  }
-  return {ours};
-}
-
-// Blocks behind the chosen layer and what follows the last one; tables that are computed here.
+// Blocks behind the chosen layer and what follows the last one; a dual encoder's other half; tables that are
+// computed here.
 bool unused(const std::string& name, int64_t tower_layers) {
   if (name.ends_with(".inv_freq") || name.ends_with(".position_ids")) return true;
-  if (name.find("vision_tower.") == std::string::npos) return false;
-  for (const char* part : {".post_layernorm.", ".head."}) {
-    if (name.find(part) != std::string::npos) return true;
+  for (const char* prefix : {"text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias"}) {
+    if (name.starts_with(prefix)) return true;
+  }
+  if (name.find("vision_tower.") == std::string::npos && name.find("image_tower.") == std::string::npos &&
+      !name.starts_with("vision_model.") && !name.starts_with("encoder.") && !name.starts_with("post_layernorm.") &&
+      !name.starts_with("head.")) {
+    return false;
+  }
+  for (const char* part : {"post_layernorm.", "head."}) {
+    const size_t at = name.find(part);
+    if (at == 0 || (at != std::string::npos && name[at - 1] == '.')) return true;
   }
   const std::string marker = "encoder.layers.";
   const size_t at = name.find(marker);
   return at != std::string::npos && std::atoll(name.c_str() + at + marker.size()) >= tower_layers;
+}
+
+// Integers are codes of a quantised model.
+bool known_type(torch::ScalarType type) {
+  return type == torch::kFloat32 || type == torch::kFloat16 || type == torch::kBFloat16;
 }
 
 void check_frame(const vision::PreprocessConfig& preprocess, const vision::Config& tower, const fs::path& dir) {
@@ -55,53 +50,175 @@ void check_frame(const vision::PreprocessConfig& preprocess, const vision::Confi
   }
 }
 
-}  // namespace
-
-Imported import_hugging_face(const fs::path& dir, const std::string& chat_template, skills::Taxonomy taxonomy) {
-  const std::string where = (dir / "config.json").string();
-  Config config = config_from_llava(load_json(where), where);
-  config.chat_template = chat_template;
-  Imported out{io::StateDict::open(dir),
-               {nullptr, text::Tokenizer::load(dir), vision::load_preprocess(dir), std::move(taxonomy)}, {}, {}};
-  check_frame(out.bundle.preprocess, config.vision, dir);
-  const int64_t image = out.bundle.tokenizer.token_to_id("<image>");
-  if (image != config.image_token_id) {
-    throw DataError(str(dir.string(), ": the tokenizer's \"<image>\" has id ", image, ", config.json says ", config.image_token_id));
-  }
+void make_on_meta(Imported& out, const Config& config, const std::string& where) {
   try {
     const nn::InitGuard meta(nn::Init::kMeta);
     out.bundle.model = make_model(config, 0, &out.bundle.taxonomy);
   } catch (const UsageError& e) {
     throw DataError(str(where, ": ", e.what()));
   }
-  std::set<std::string> used;
+}
+
+const Origin* origin_of(const std::vector<Origin>& origins, const std::string& name) {
+  for (const Origin& origin : origins) {
+    if (name.starts_with(origin.ours)) return &origin;
+  }
+  return nullptr;
+}
+
+// Fills out.weights with views of the files. Parameters outside all origins are left to the caller.
+void gather(Imported& out, const Layout& layout, const Strings& dirs) {
+  std::vector<std::set<std::string>> used(out.files.size());
   bool bfloat16 = true;
   for (const auto& [name, shape] : weights_for_file(*out.bundle.model)) {
-    const Strings names = names_in_files(name);
-    const auto found = std::find_if(names.begin(), names.end(), [&](const std::string& n) { return out.file.has(n); });
-    if (found == names.end()) throw DataError(str(dir.string(), ": no tensor named ", join(names, " or ")));
-    const torch::Tensor tensor = out.file.get(*found);
+    const Origin* origin = origin_of(layout.origins, name);
+    if (!origin) continue;
+    const Strings names = names_in_file(*origin, name);
+    const io::StateDict& file = out.files[origin->file];
+    const std::string& dir = dirs[origin->file];
+    torch::Tensor tensor;
+    std::string found;
+    for (size_t i = 0; i < names.size() && !tensor.defined(); ++i) tensor = find_tensor(file, names[i], found);
+    if (!tensor.defined()) throw DataError(str(dir, ": no tensor named ", join(names, " or ")));
     if (tensor.sizes() != shape.sizes()) {
-      throw DataError(mose::str(dir.string(), ": tensor \"", *found, "\": expected shape ", shape.sizes(), ", found ", tensor.sizes()));
+      throw DataError(mose::str(dir, ": tensor \"", found, "\": expected shape ", shape.sizes(), ", found ", tensor.sizes()));
+    }
+    if (!known_type(tensor.scalar_type())) {
+      throw DataError(mose::str(dir, ": tensor \"", found, "\": expected float32, float16 or bfloat16, found ", tensor.scalar_type()));
     }
     bfloat16 = bfloat16 && tensor.scalar_type() == torch::kBFloat16;
-    used.insert(*found);
+    used[origin->file].insert(found);
     out.weights[name] = tensor;
   }
-  // One type for all: bfloat16 where every tensor has it, else float32, which holds the others' values exactly.
-  if (!bfloat16) {
-    for (auto& [name, tensor] : out.weights) tensor = tensor.to(torch::kFloat32);
-  }
-  for (const std::string& name : out.file.names()) {
-    if (used.contains(name)) continue;
-    // A tied head is written by some as a copy of the embedding.
-    const bool tied_copy = config.language.tie_embeddings && name.ends_with("lm_head.weight");
-    if (!tied_copy && !unused(name, config.vision.layers)) {
-      throw DataError(str(dir.string(), ": tensor \"", name, "\" has no place in this model (config.json does not fit)"));
+  if (bfloat16) out.type = torch::kBFloat16;
+  const bool tied = layout.config.language.tie_embeddings;
+  for (size_t f = 0; f < out.files.size(); ++f) {
+    for (const std::string& name : out.files[f].names()) {
+      if (used[f].contains(name)) continue;
+      // A tied head is written by some as a copy of the embedding; one that differs is another model's.
+      const bool tied_copy = tied && name.ends_with("lm_head.weight") &&
+                             at::equal(out.files[f].get(name), out.weights.at("model.language_model.embed_tokens.weight"));
+      if (!tied_copy && !unused(name, layout.config.vision.layers)) {
+        throw DataError(str(dirs[f], ": tensor \"", name, "\" has no place in this model (config.json does not fit)"));
+      }
+      out.left_out.push_back(name);
     }
-    out.left_out.push_back(name);
+  }
+}
+
+Json tower_config(const fs::path& dir) {
+  const std::string where = (dir / "config.json").string();
+  const Json json = load_json(where);
+  return hf::has(json, "vision_config") ? json_object(json, "vision_config", where) : json;
+}
+
+// The tower's processor; LLaVA's own layout pads to a square where its config says so.
+vision::PreprocessConfig own_preprocess(const fs::path& tower, const Json& json, const std::string& where) {
+  const auto aspect = hf::value_or<std::string>(json, "image_aspect_ratio", "square", where);
+  if (aspect != "pad" && aspect != "square") hf::refuse(where, "image_aspect_ratio", aspect, "pad or square");
+  if (aspect == "square") return vision::load_preprocess(tower);
+  const std::string file = (tower / "preprocessor_config.json").string();
+  Json processor = load_json(file);
+  processor["image_aspect_ratio"] = aspect;
+  return vision::preprocess_from_json(processor, file);
+}
+
+// LLaVA's own layout names no image token: the text "<image>" becomes one, whose embedding is never read.
+void add_image_token(text::Tokenizer& tokenizer, Config& config) {
+  config.image_token_id = tokenizer.add_special_token("<image>");
+}
+
+}  // namespace
+
+Imported import_model(const fs::path& dir, const fs::path& vision, const std::string& chat_template, skills::Taxonomy taxonomy) {
+  const std::string where = (dir / "config.json").string();
+  const Json json = load_json(where);
+  const bool original = is_original_llava(json);
+  if (original && vision.empty()) {
+    throw UsageError(where + ": LLaVA's own layout names its tower and does not hold the tower's config; give --vision DIR");
+  }
+  if (!original && !vision.empty()) throw UsageError(where + ": this checkpoint holds its own tower; --vision is not needed");
+  const auto preprocess = original ? own_preprocess(vision, json, where) : vision::load_preprocess(dir);
+  Imported out{{}, {nullptr, text::Tokenizer::load(dir), preprocess, std::move(taxonomy)}, {}, {}};
+  out.files.push_back(io::StateDict::open(dir));
+  Strings dirs{dir.string()};
+  Layout layout;
+  if (original) {
+    const auto names = out.files[0].names();
+    const bool inside = std::any_of(names.begin(), names.end(), [](const std::string& n) { return n.find("_tower.vision_model.") != std::string::npos; });
+    layout = original_llava(json, tower_config(vision), inside, where);
+    if (!inside) {
+      out.files.push_back(io::StateDict::open(vision));
+      dirs.push_back(vision.string());
+    }
+    add_image_token(out.bundle.tokenizer, layout.config);
+  } else {
+    layout = hugging_face_llava(json, where);
+    const int64_t image = out.bundle.tokenizer.token_to_id("<image>");
+    if (image != layout.config.image_token_id) {
+      throw DataError(str(dir.string(), ": the tokenizer's \"<image>\" has id ", image, ", config.json says ", layout.config.image_token_id));
+    }
+  }
+  layout.config.chat_template = chat_template;
+  check_frame(out.bundle.preprocess, layout.config.vision, original ? vision : dir);
+  make_on_meta(out, layout.config, where);
+  gather(out, layout, dirs);
+  return out;
+}
+
+Imported join_checkpoints(const fs::path& vision, const fs::path& language, const std::string& chat_template,
+                          skills::Taxonomy taxonomy, uint64_t seed) {
+  const std::string where = (language / "config.json").string();
+  const ImportedDecoder decoder = import_decoder(load_json(where), where);
+  Imported out{{}, {nullptr, text::Tokenizer::load(language), vision::load_preprocess(vision), std::move(taxonomy)}, {}, {}};
+  out.files = {io::StateDict::open(language), io::StateDict::open(vision)};
+  Layout layout;
+  layout.config.language = decoder.config;
+  layout.config.vision = import_tower(tower_config(vision), -2, (vision / "config.json").string());
+  layout.config.projector.merge = 1;
+  layout.config.chat_template = chat_template;
+  layout.origins = {{"model.language_model.", {decoder.prefix}, decoder.replacements, 0},
+                    {"lm_head.", {"lm_head."}, {}, 0},
+                    {"model.vision_tower.", {"vision_model.", ""}, {}, 1}};
+  add_image_token(out.bundle.tokenizer, layout.config);
+  check_frame(out.bundle.preprocess, layout.config.vision, vision);
+  make_on_meta(out, layout.config, where);
+  gather(out, layout, {language.string(), vision.string()});
+  torch::manual_seed(seed);
+  const vision::Projector projector(layout.config.projector, layout.config.vision, layout.config.language.hidden_size);
+  for (const auto& item : projector.named_parameters()) {
+    out.weights["model.multi_modal_projector." + item.key()] = item.value().detach();
   }
   return out;
+}
+
+void upcycle(Imported& imported, const moe::Config& moe, uint64_t seed) {
+  Config config = imported.bundle.model->config();
+  if (config.language.moe) throw UsageError("upcycling: expected a dense model, found one with sparse layers");
+  const int64_t width = config.language.intermediate_size;
+  if (moe.intermediate != 0 && moe.intermediate != width) {
+    throw UsageError(str("moe.intermediate = ", moe.intermediate, ": upcycling copies the dense FFN, so expected 0 or its width ", width));
+  }
+  if (moe.shared_ffn > 0) throw UsageError("upcycling: moe.shared_ffn would add what the dense model does not compute; expected 0");
+  if (config.language.ffn_bias) throw UsageError("upcycling: experts have no biases, but this model's FFNs do (language.ffn_bias)");
+  config.language.moe = moe;
+  make_on_meta(imported, config, "upcycling");
+  torch::manual_seed(seed);
+  io::TensorMap sparse;
+  for (const auto& [name, shape] : weights_for_file(*imported.bundle.model)) {
+    if (const auto found = imported.weights.find(name); found != imported.weights.end()) {
+      sparse[name] = found->second;
+      continue;
+    }
+    const size_t experts = name.find(".mlp.experts.");
+    if (experts == std::string::npos) {  // a router, drawn as moe::make_router draws it
+      sparse[name] = nn::uniform(shape.sizes(), 1 / std::sqrt(static_cast<double>(config.language.hidden_size)));
+      continue;
+    }
+    const size_t part = name.find('.', experts + std::string(".mlp.experts.").size());
+    sparse[name] = imported.weights.at(name.substr(0, experts) + ".mlp" + name.substr(part));
+  }
+  imported.weights = std::move(sparse);
 }
 
 }  // namespace mose::models

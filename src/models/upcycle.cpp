@@ -47,6 +47,8 @@ std::shared_ptr<VisionLanguageModel> upcycle(const VisionLanguageModel& dense, c
   if (dense.config().language.ffn_copies != 1) {
     throw UsageError("upcycling: the model has been widened (ffn_copies > 1); upcycle the one it came from");
   }
+  if (moe.shared_ffn > 0) throw UsageError("upcycling: moe.shared_ffn would add what the dense model does not compute; expected 0");
+  if (dense.config().language.ffn_bias) throw UsageError("upcycling: experts have no biases, but this model's FFNs do (language.ffn_bias)");
   Config config = dense.config();
   config.language.moe = moe;
   auto sparse = make_model(config, seed, &taxonomy, skill_mass);
@@ -55,8 +57,14 @@ std::shared_ptr<VisionLanguageModel> upcycle(const VisionLanguageModel& dense, c
   auto to = sparse->named_parameters();
   copy_shared(from, to);
   for (const int64_t layer : moe::sparse_layers(moe, config.language.layers)) {
-    const Ffn ffn = dense_ffn(from, layer);
     const std::string prefix = ffn_prefix(layer) + "experts.";
+    if (config.language.ffn == "gelu") {
+      for (const char* part : {"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"}) {
+        to[prefix + part].copy_(from[ffn_prefix(layer) + part].unsqueeze(0).expand_as(to[prefix + part]));
+      }
+      continue;
+    }
+    const Ffn ffn = dense_ffn(from, layer);
     to[prefix + "gate_up_proj"].copy_(torch::cat({ffn.gate, ffn.up}, 0).unsqueeze(0).expand_as(to[prefix + "gate_up_proj"]));
     to[prefix + "down_proj"].copy_(ffn.down.unsqueeze(0).expand_as(to[prefix + "down_proj"]));
   }
@@ -66,6 +74,9 @@ std::shared_ptr<VisionLanguageModel> upcycle(const VisionLanguageModel& dense, c
 std::shared_ptr<VisionLanguageModel> widen(const VisionLanguageModel& dense, const moe::Config& moe,
                                            uint64_t seed) {
   require_dense(dense, "widening");
+  if (dense.config().language.ffn != "swiglu" || dense.config().language.ffn_bias) {
+    throw UsageError("widening: expected swiglu FFNs without biases");
+  }
   Config config = dense.config();
   config.language.ffn_copies = moe.top_k;
   config.language.wide_layers = moe::sparse_layers(moe, config.language.layers);

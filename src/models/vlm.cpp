@@ -52,9 +52,10 @@ VisionLanguageModel::VisionLanguageModel(Config config, const skills::Taxonomy* 
   language_ = model->register_module("language_model",
                                      language::make_backbone(language, skills_ ? &*skills_ : nullptr));
   if (!language.tie_embeddings) {
-    lm_head_ = register_module("lm_head", std::make_shared<nn::Linear>(language.hidden_size, language.vocab_size, false));
+    lm_head_ = register_module("lm_head", std::make_shared<nn::Linear>(language.hidden_size, language.vocab_size, language.head_bias));
   }
   if (!config_.region_categories.empty()) {
+    if (config_.vision.drop_first_patch) throw UsageError("region_categories: needs every patch of the tower's grid (vision.drop_first_patch)");
     region_head_ = register_module(
         "region_head", std::make_shared<nn::Linear>(config_.vision.hidden_size,
                                                     static_cast<int64_t>(config_.region_categories.size()), true));
@@ -89,9 +90,11 @@ Tensor VisionLanguageModel::region_logits(const Tensor& tower_BPD) const {
 language::LayerOutputs VisionLanguageModel::forward(const Tensor& tokens_T, const nn::SequencePlan& plan,
                                                     const Tensor& images_BQD,
                                                     const language::ForwardOptions& options) {
-  auto x_TD = language_->embed(tokens_T);
+  // The image token may lie outside the vocabulary (LLaVA's own checkpoints): its embedding is never read.
+  const auto image_T = tokens_T == config_.image_token_id;
+  auto x_TD = language_->embed(tokens_T.masked_fill(image_T, 0));
   if (images_BQD.defined()) {
-    const auto rows = (tokens_T == config_.image_token_id).nonzero().squeeze(1);
+    const auto rows = image_T.nonzero().squeeze(1);
     const int64_t have = images_BQD.size(0) * images_BQD.size(1);
     if (rows.numel() != have) {
       throw Error(str("the stream has ", rows.numel(), " image tokens, the images make ", have, " rows"));
@@ -102,7 +105,7 @@ language::LayerOutputs VisionLanguageModel::forward(const Tensor& tokens_T, cons
 }
 
 Tensor VisionLanguageModel::logits(const Tensor& hidden_RD) const {
-  return at::linear(hidden_RD, lm_head_ ? lm_head_->weight : language_->embedding_weight());
+  return lm_head_ ? lm_head_->forward(hidden_RD) : at::linear(hidden_RD, language_->embedding_weight());
 }
 
 const moe::SkillMap& VisionLanguageModel::skill_map() const {

@@ -22,6 +22,12 @@ void Config::visit(FieldVisitor& v) {
           {"identity", "by_stage", "table", "auto"});
   v.field("table", table, "with assignment table: skill name -> list of experts");
   v.field("shared_experts", shared_experts, "experts kept free of any skill (the last ones)", 0, 4096);
+  v.field("normalise_top_k", normalise_top_k, "divide the chosen experts' weights by their sum");
+  v.field("shared_ffn", shared_ffn, "width of an FFN that every token takes beside its experts; 0 = none", 0, 1 << 20);
+  v.field("capacity_factor", capacity_factor, "deepspeed095: an expert serves 2 * this * rows / experts rows", 0, 1e6);
+  v.field("min_capacity", min_capacity, "deepspeed095: but at least this many", 0, 1e9);
+  v.field("gate_noise", gate_noise, "deepspeed095: choose the second expert by noisy logits, as its models were run");
+  v.field("gate_seed", gate_seed, "deepspeed095: seed of that noise", 0, 1e15);
 }
 
 void check_config(const Config& config) {
@@ -33,6 +39,10 @@ void check_config(const Config& config) {
     throw UsageError(str("moe: shared_experts = ", config.shared_experts,
                          ": expected 0 to experts - 1 = ", config.experts - 1,
                          ", so that an expert is left for the skills"));
+  }
+  if (config.router == "deepspeed095" && (config.top_k != 2 || !config.normalise_top_k)) {
+    throw UsageError(str("moe: router = \"deepspeed095\" is a top-2 gate with normalised weights: expected top_k = 2, found ",
+                         config.top_k, ", and normalise_top_k"));
   }
   if (config.router == "skill" && config.supervise != "skill") {
     throw UsageError(str("moe: supervise = \"", config.supervise, "\" needs a router with stage logits ",

@@ -7,6 +7,7 @@
 #include "mose/core/strings.h"
 #include "mose/moe/layer.h"
 #include "mose/nn/init.h"
+#include "moe/expert_parts.h"
 #include "moe/swiglu.h"
 
 namespace mose::moe {
@@ -24,14 +25,7 @@ class SwigluExperts : public Experts {
   }
 
   torch::Tensor forward(const torch::Tensor& rows_RD, const std::vector<int64_t>& counts_E) override {
-    if (rows_RD.dim() != 2 || rows_RD.size(1) != gate_up_.size(2)) {
-      throw Error(mose::str("moe experts: rows have shape ", rows_RD.sizes(), ": expected [rows, ", gate_up_.size(2), "]"));
-    }
-    const int64_t total = std::accumulate(counts_E.begin(), counts_E.end(), int64_t{0});
-    if (static_cast<int64_t>(counts_E.size()) != gate_up_.size(0) || total != rows_RD.size(0)) {
-      throw Error(mose::str("moe experts: ", counts_E.size(), " counts that sum to ", total, " for ", gate_up_.size(0),
-                      " experts and ", rows_RD.size(0), " rows"));
-    }
+    check_rows(rows_RD, counts_E, gate_up_.size(0), gate_up_.size(2));
     const auto device = rows_RD.device().type();
     const auto type = at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device)
                                                                 : gate_up_.scalar_type();
@@ -45,11 +39,23 @@ class SwigluExperts : public Experts {
 
 }  // namespace
 
-std::shared_ptr<Experts> make_experts(int64_t experts, int64_t width, int64_t intermediate) {
+void check_rows(const torch::Tensor& rows_RD, const std::vector<int64_t>& counts_E, int64_t experts, int64_t width) {
+  if (rows_RD.dim() != 2 || rows_RD.size(1) != width) {
+    throw Error(mose::str("moe experts: rows have shape ", rows_RD.sizes(), ": expected [rows, ", width, "]"));
+  }
+  const int64_t total = std::accumulate(counts_E.begin(), counts_E.end(), int64_t{0});
+  if (static_cast<int64_t>(counts_E.size()) != experts || total != rows_RD.size(0)) {
+    throw Error(mose::str("moe experts: ", counts_E.size(), " counts that sum to ", total, " for ", experts,
+                          " experts and ", rows_RD.size(0), " rows"));
+  }
+}
+
+std::shared_ptr<Experts> make_experts(int64_t experts, int64_t width, int64_t intermediate, ExpertForm form) {
   if (experts < 1 || width < 1 || intermediate < 1) {
     throw UsageError(mose::str("moe: ", experts, " experts of width ", width, " and intermediate width ", intermediate,
                          ": expected at least 1 of each"));
   }
+  if (form == ExpertForm::kGelu) return make_gelu_experts(experts, width, intermediate);
   return std::make_shared<SwigluExperts>(experts, width, intermediate);
 }
 

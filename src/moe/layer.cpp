@@ -6,12 +6,16 @@
 
 namespace mose::moe {
 
-MoeLayer::MoeLayer(const Config& config, int64_t width, int64_t intermediate, const SkillMap& map)
+MoeLayer::MoeLayer(const Config& config, int64_t width, int64_t intermediate, const SkillMap& map, ExpertForm form)
     : width_(width) {
   router_ = register_module("gate", make_router(config, width, map));
   experts_ = register_module(
       "experts",
-      make_experts(config.experts, width, config.intermediate > 0 ? config.intermediate : intermediate));
+      make_experts(config.experts, width, config.intermediate > 0 ? config.intermediate : intermediate, form));
+  if (config.shared_ffn > 0) {
+    shared_expert_ = register_module("shared_expert", std::make_shared<nn::SwiGlu>(width, config.shared_ffn));
+    shared_expert_gate_ = register_module("shared_expert_gate", std::make_shared<nn::Linear>(width, 1, false));
+  }
   expert_count_ = config.experts;
 }
 
@@ -22,7 +26,11 @@ std::pair<torch::Tensor, Routing> MoeLayer::forward(const torch::Tensor& x_TD) {
   Routing routing = router_->forward(x_TD);
   const Dispatch dispatch = plan_dispatch(routing.experts_TK, expert_count_);
   const torch::Tensor out_RD = experts_->forward(gather_rows(x_TD, dispatch), dispatch.counts_E);
-  return {combine_rows(out_RD, routing.weights_TK, dispatch), std::move(routing)};
+  torch::Tensor out_TD = combine_rows(out_RD, routing.weights_TK, dispatch);
+  if (shared_expert_) {
+    out_TD = out_TD + at::sigmoid(shared_expert_gate_->forward(x_TD)) * shared_expert_->forward(x_TD);
+  }
+  return {out_TD, std::move(routing)};
 }
 
 }  // namespace mose::moe

@@ -62,7 +62,7 @@ RouterLosses router_losses(const Routing& routing, const RouterLabels& labels, c
   RouterLosses losses{zero, zero, zero, zero, zero, zero};
   if (tokens == 0) return losses;
 
-  const Tensor chosen = routing.experts_TK.flatten();
+  const Tensor chosen = routing.first_choice_balance ? routing.experts_TK.select(1, 0) : routing.experts_TK.flatten();
   const Tensor share_E = at::zeros({experts}, p_TE.options())
                              .scatter_add(0, chosen, at::ones({chosen.size(0)}, p_TE.options())) /
                          static_cast<double>(chosen.size(0));

@@ -21,6 +21,7 @@ constexpr std::array kRouters{
     Registration{"topk", make_topk_router},
     Registration{"skill", make_skill_router},
     Registration{"hierarchical_skill", make_hierarchical_router},
+    Registration{"deepspeed095", make_deepspeed_router},
 };
 
 }  // namespace
@@ -50,10 +51,10 @@ torch::Tensor router_weight(int64_t rows, int64_t width) {
   return nn::uniform({rows, width}, bound);
 }
 
-void choose_experts(Routing& routing, int64_t top_k) {
-  routing.experts_TK = top_k_indices(routing.probabilities_TE.detach(), top_k);
+void choose_experts(Routing& routing, const Config& config) {
+  routing.experts_TK = top_k_indices(routing.probabilities_TE.detach(), config.top_k);
   const torch::Tensor chosen_TK = routing.probabilities_TE.gather(1, routing.experts_TK);
-  routing.weights_TK = chosen_TK / chosen_TK.sum(1, /*keepdim=*/true);
+  routing.weights_TK = config.normalise_top_k ? chosen_TK / chosen_TK.sum(1, /*keepdim=*/true) : chosen_TK;
 }
 
 }  // namespace mose::moe

@@ -23,7 +23,7 @@ class HierarchicalSkillRouter : public Router {
   // skills_of_stage_ are the sizes of the stages; `order` lists the skills stage by stage.
   HierarchicalSkillRouter(const Config& config, int64_t width, const SkillMap& map,
                           std::vector<int64_t> skills_of_stage, const std::vector<int64_t>& order)
-      : top_k_(config.top_k), shared_count_(config.shared_experts), skills_of_stage_(std::move(skills_of_stage)),
+      : config_(config), shared_count_(config.shared_experts), skills_of_stage_(std::move(skills_of_stage)),
         in_order_(std::is_sorted(order.begin(), order.end())) {
     const int64_t skills = static_cast<int64_t>(order.size());
     stage_ = register_module("stage", std::make_shared<LinearWeight>(map.stages, width));
@@ -52,7 +52,7 @@ class HierarchicalSkillRouter : public Router {
     }
     routing.probabilities_TE = p_TE;
     routing.logits_TE = (p_TE + std::numeric_limits<float>::min()).log();
-    choose_experts(routing, top_k_);
+    choose_experts(routing, config_);
     return routing;
   }
 
@@ -86,7 +86,8 @@ class HierarchicalSkillRouter : public Router {
     for (size_t i = 0; i < buffers.size(); ++i) buffers[i]->set_data(before[i].to(buffers[i]->device()));
   }
 
-  int64_t top_k_, shared_count_;
+  Config config_;
+  int64_t shared_count_;
   std::vector<int64_t> skills_of_stage_;
   bool in_order_;  // the skills already stand stage by stage
   std::shared_ptr<LinearWeight> stage_, skill_, shared_;

@@ -14,10 +14,11 @@ torch::Tensor linear_float32(const torch::Tensor& x_TD, const torch::Tensor& wei
 torch::Tensor router_weight(int64_t rows, int64_t width);
 
 // Fills weights_TK and experts_TK from probabilities_TE.
-void choose_experts(Routing& routing, int64_t top_k);
+void choose_experts(Routing& routing, const Config& config);
 
 std::shared_ptr<Router> make_topk_router(const Config& config, int64_t width, const SkillMap& map);
 std::shared_ptr<Router> make_skill_router(const Config& config, int64_t width, const SkillMap& map);
+std::shared_ptr<Router> make_deepspeed_router(const Config& config, int64_t width, const SkillMap& map);
 std::shared_ptr<Router> make_hierarchical_router(const Config& config, int64_t width, const SkillMap& map);
 
 }  // namespace mose::moe

@@ -6,8 +6,8 @@ namespace {
 // One linear map to expert logits; the losses teach them which experts serve the token's skills.
 class SkillRouter : public Router {
  public:
-  SkillRouter(int64_t experts, int64_t top_k, int64_t width) : top_k_(top_k) {
-    weight_ = register_parameter("weight", router_weight(experts, width));
+  SkillRouter(const Config& config, int64_t width) : config_(config) {
+    weight_ = register_parameter("weight", router_weight(config.experts, width));
   }
 
   Routing forward(const torch::Tensor& x_TD) override {
@@ -15,19 +15,19 @@ class SkillRouter : public Router {
     routing.logits_TE = linear_float32(x_TD, weight_);
     routing.probabilities_TE = routing.logits_TE.softmax(1);
     routing.experts_taught = true;
-    choose_experts(routing, top_k_);
+    choose_experts(routing, config_);
     return routing;
   }
 
  private:
-  int64_t top_k_;
+  Config config_;
   torch::Tensor weight_;
 };
 
 }  // namespace
 
 std::shared_ptr<Router> make_skill_router(const Config& config, int64_t width, const SkillMap&) {
-  return std::make_shared<SkillRouter>(config.experts, config.top_k, width);
+  return std::make_shared<SkillRouter>(config, width);
 }
 
 }  // namespace mose::moe

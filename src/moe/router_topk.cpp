@@ -6,27 +6,27 @@ namespace {
 // The plain token router: p = softmax(W x).
 class TopKRouter : public Router {
  public:
-  TopKRouter(int64_t experts, int64_t top_k, int64_t width) : top_k_(top_k) {
-    weight_ = register_parameter("weight", router_weight(experts, width));
+  TopKRouter(const Config& config, int64_t width) : config_(config) {
+    weight_ = register_parameter("weight", router_weight(config.experts, width));
   }
 
   Routing forward(const torch::Tensor& x_TD) override {
     Routing routing;
     routing.logits_TE = linear_float32(x_TD, weight_);
     routing.probabilities_TE = routing.logits_TE.softmax(1);
-    choose_experts(routing, top_k_);
+    choose_experts(routing, config_);
     return routing;
   }
 
  private:
-  int64_t top_k_;
+  Config config_;
   torch::Tensor weight_;
 };
 
 }  // namespace
 
 std::shared_ptr<Router> make_topk_router(const Config& config, int64_t width, const SkillMap&) {
-  return std::make_shared<TopKRouter>(config.experts, config.top_k, width);
+  return std::make_shared<TopKRouter>(config, width);
 }
 
 }  // namespace mose::moe

@@ -9,20 +9,6 @@
 
 namespace mose::nn {
 
-RotaryTable rotary_table(const torch::Tensor& positions_T, int64_t head_width, double theta) {
-  const auto options = positions_T.options().dtype(torch::kFloat32);
-  const auto exponents = torch::arange(0, head_width, 2, options) / static_cast<double>(head_width);
-  const auto angles = positions_T.to(torch::kFloat32).unsqueeze(1) * torch::pow(theta, -exponents);
-  return {angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)};
-}
-
-torch::Tensor apply_rotary(const torch::Tensor& x_THd, const RotaryTable& table) {
-  const int64_t half = x_THd.size(-1) / 2;
-  const auto cos = table.cos_T1h.to(x_THd.dtype()), sin = table.sin_T1h.to(x_THd.dtype());
-  const auto first = x_THd.narrow(-1, 0, half), second = x_THd.narrow(-1, half, half);
-  return torch::cat({first * cos - second * sin, second * cos + first * sin}, -1);
-}
-
 torch::Tensor full_attention(const torch::Tensor& q_BPD, const torch::Tensor& k_BPD, const torch::Tensor& v_BPD,
                              int64_t heads) {
   const int64_t B = q_BPD.size(0), P = q_BPD.size(1), D = q_BPD.size(2);
@@ -35,6 +21,12 @@ namespace {
 
 // [L, H, d] rows -> [1, H, L, d]
 torch::Tensor heads_first(const torch::Tensor& x_LHd) { return x_LHd.transpose(0, 1).unsqueeze(0); }
+
+// [rows, start + rows]: row r sees up to position start + r, and no further back than the window.
+torch::Tensor causal_mask(int64_t rows, int64_t start, int64_t window, torch::TensorOptions options) {
+  auto mask = torch::ones({rows, start + rows}, options.dtype(torch::kBool)).tril(start);
+  return window > 0 ? mask.triu(start - window + 1) : mask;
+}
 
 torch::Tensor attend_dense(const torch::Tensor& q, torch::Tensor k, torch::Tensor v,
                            const std::optional<torch::Tensor>& mask, bool causal) {
@@ -56,7 +48,7 @@ void check_heads(const torch::Tensor& q, const torch::Tensor& k, const SequenceP
 }  // namespace
 
 torch::Tensor packed_attention(const torch::Tensor& q_THd, const torch::Tensor& k_TKd,
-                               const torch::Tensor& v_TKd, const SequencePlan& plan) {
+                               const torch::Tensor& v_TKd, const SequencePlan& plan, int64_t window) {
   check_heads(q_THd, k_TKd, plan);
   std::vector<int64_t> lengths;
   for (int64_t n = 0; n < plan.sequences(); ++n) {
@@ -67,7 +59,9 @@ torch::Tensor packed_attention(const torch::Tensor& q_THd, const torch::Tensor& 
   std::vector<torch::Tensor> outputs;
   outputs.reserve(q.size());
   for (size_t n = 0; n < q.size(); ++n) {
-    const auto out = attend_dense(heads_first(q[n]), heads_first(k[n]), heads_first(v[n]), {}, true);
+    std::optional<torch::Tensor> mask;
+    if (window > 0 && window < lengths[n]) mask = causal_mask(lengths[n], 0, window, q_THd.options());
+    const auto out = attend_dense(heads_first(q[n]), heads_first(k[n]), heads_first(v[n]), mask, !mask);
     outputs.push_back(out.squeeze(0).transpose(0, 1));
   }
   return outputs.size() == 1 ? outputs[0].contiguous() : torch::cat(outputs, 0);
@@ -89,16 +83,16 @@ void KvCache::select(const std::vector<int64_t>& sequences) {
   lengths_ = std::move(lengths);
   for (auto& k : keys_) k = k.index_select(0, index);
   for (auto& v : values_) v = v.index_select(0, index);
-  mask_ = torch::Tensor();
+  masks_.clear();
 }
 
 void KvCache::advance(const SequencePlan& plan) {
   for (size_t n = 0; n < lengths_.size(); ++n) lengths_[n] += plan.offsets[n + 1] - plan.offsets[n];
-  mask_ = torch::Tensor();
+  masks_.clear();
 }
 
 torch::Tensor KvCache::attend(int64_t layer, const torch::Tensor& q_THd, const torch::Tensor& k_TKd,
-                              const torch::Tensor& v_TKd, const SequencePlan& plan) {
+                              const torch::Tensor& v_TKd, const SequencePlan& plan, int64_t window) {
   check_heads(q_THd, k_TKd, plan);
   if (plan.sequences() != static_cast<int64_t>(lengths_.size())) {
     throw Error(str("KvCache: the plan has ", plan.sequences(), " sequences, the cache ", lengths_.size()));
@@ -120,11 +114,13 @@ torch::Tensor KvCache::attend(int64_t layer, const torch::Tensor& q_THd, const t
     const auto rows = torch::arange(N, ends.options());
     keys.index_put_({rows, torch::indexing::Slice(), ends}, k_TKd);
     values.index_put_({rows, torch::indexing::Slice(), ends}, v_TKd);
-    if (!mask_.defined()) {
-      mask_ = (torch::arange(longest, ends.options()).unsqueeze(0) <= ends.unsqueeze(1)).view({N, 1, 1, longest});
+    auto& mask = masks_[window];
+    if (!mask.defined()) {
+      const auto at = torch::arange(longest, ends.options()).unsqueeze(0), end = ends.unsqueeze(1);
+      mask = (window > 0 ? (at <= end).logical_and(at > end - window) : at <= end).view({N, 1, 1, longest});
     }
     const auto out = attend_dense(q_THd.unsqueeze(2), keys.narrow(2, 0, longest),
-                                  values.narrow(2, 0, longest), mask_, false);
+                                  values.narrow(2, 0, longest), mask, false);
     return out.squeeze(2);
   }
   std::vector<torch::Tensor> outputs;
@@ -137,10 +133,8 @@ torch::Tensor KvCache::attend(int64_t layer, const torch::Tensor& q_THd, const t
     const auto k = keys[n].narrow(1, 0, start + rows).unsqueeze(0);
     const auto v = values[n].narrow(1, 0, start + rows).unsqueeze(0);
     std::optional<torch::Tensor> mask;
-    if (start > 0) {
-      mask = torch::ones({rows, start + rows}, q.options().dtype(torch::kBool)).tril(start);
-    }
-    outputs.push_back(attend_dense(q, k, v, mask, start == 0).squeeze(0).transpose(0, 1));
+    if (start > 0 || (window > 0 && window < rows)) mask = causal_mask(rows, start, window, q.options());
+    outputs.push_back(attend_dense(q, k, v, mask, !mask).squeeze(0).transpose(0, 1));
   }
   return torch::cat(outputs, 0);
 }

@@ -1,5 +1,6 @@
 #include "mose/nn/layers.h"
 
+#include "mose/core/error.h"
 #include "mose/nn/init.h"
 
 namespace mose::nn {
@@ -36,23 +37,35 @@ torch::Tensor LayerNorm::forward(const torch::Tensor& x) const {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, eps_);
 }
 
-SwiGlu::SwiGlu(int64_t width, int64_t intermediate) {
-  gate_proj = register_module("gate_proj", std::make_shared<Linear>(width, intermediate, false));
-  up_proj = register_module("up_proj", std::make_shared<Linear>(width, intermediate, false));
-  down_proj = register_module("down_proj", std::make_shared<Linear>(intermediate, width, false));
+SwiGlu::SwiGlu(int64_t width, int64_t intermediate, bool bias) {
+  gate_proj = register_module("gate_proj", std::make_shared<Linear>(width, intermediate, bias));
+  up_proj = register_module("up_proj", std::make_shared<Linear>(width, intermediate, bias));
+  down_proj = register_module("down_proj", std::make_shared<Linear>(intermediate, width, bias));
 }
 
 torch::Tensor SwiGlu::forward(const torch::Tensor& x) const {
   return down_proj->forward(at::silu(gate_proj->forward(x)) * up_proj->forward(x));
 }
 
-GeluMlp::GeluMlp(int64_t width, int64_t intermediate) {
+torch::Tensor activate(const torch::Tensor& x, Activation activation) {
+  if (activation == Activation::kQuickGelu) return x * at::sigmoid(1.702 * x);
+  return at::gelu(x, activation == Activation::kGeluTanh ? "tanh" : "none");
+}
+
+Activation activation_named(const std::string& name) {
+  if (name == "gelu") return Activation::kGelu;
+  if (name == "gelu_tanh") return Activation::kGeluTanh;
+  if (name == "quick_gelu") return Activation::kQuickGelu;
+  throw UsageError("activation \"" + name + "\": expected gelu, gelu_tanh or quick_gelu");
+}
+
+GeluMlp::GeluMlp(int64_t width, int64_t intermediate, Activation activation) : activation_(activation) {
   fc1 = register_module("fc1", std::make_shared<Linear>(width, intermediate, true));
   fc2 = register_module("fc2", std::make_shared<Linear>(intermediate, width, true));
 }
 
 torch::Tensor GeluMlp::forward(const torch::Tensor& x) const {
-  return fc2->forward(at::gelu(fc1->forward(x)));
+  return fc2->forward(activate(fc1->forward(x), activation_));
 }
 
 int64_t count_parameters(const torch::nn::Module& module) {

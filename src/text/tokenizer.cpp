@@ -20,6 +20,19 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   return Tokenizer(std::make_unique<Impl>(std::move(found.file), found.path.string()));
 }
 
+int64_t Tokenizer::add_special_token(const std::string& token) {
+  const int64_t known = token_to_id(token);
+  if (known >= 0) return known;
+  const int64_t id = vocabulary_size();
+  TokenizerFile file = std::move(impl_->file);
+  Json& added = file.document["added_tokens"];
+  if (!added.is_array()) added = Json::array();
+  added.push_back({{"id", id}, {"content", token}, {"single_word", false}, {"lstrip", false},
+                   {"rstrip", false}, {"normalized", false}, {"special", true}});
+  impl_ = std::make_unique<Impl>(std::move(file), std::string(impl_->where));
+  return id;
+}
+
 void Tokenizer::save(const std::filesystem::path& dir) const {
   write_tokenizer_file(dir, impl_->file);
 }

@@ -11,11 +11,6 @@ namespace {
 
 using torch::Tensor;
 
-Tensor activate(const Tensor& x, const std::string& name) {
-  if (name == "quick_gelu") return x * at::sigmoid(1.702 * x);
-  return at::gelu(x, name == "gelu_tanh" ? "tanh" : "none");
-}
-
 class Attention : public torch::nn::Module {
  public:
   Attention(int64_t width, int64_t heads) : heads_(heads) {
@@ -36,19 +31,18 @@ class Attention : public torch::nn::Module {
 
 class Block : public torch::nn::Module {
  public:
-  explicit Block(const Config& c) : activation_(c.activation) {
+  explicit Block(const Config& c) {
     layer_norm1_ = register_module("layer_norm1", std::make_shared<nn::LayerNorm>(c.hidden_size, c.layer_norm_eps));
     self_attn_ = register_module("self_attn", std::make_shared<Attention>(c.hidden_size, c.heads));
     layer_norm2_ = register_module("layer_norm2", std::make_shared<nn::LayerNorm>(c.hidden_size, c.layer_norm_eps));
-    mlp_ = register_module("mlp", std::make_shared<nn::GeluMlp>(c.hidden_size, c.intermediate_size));
+    mlp_ = register_module("mlp", std::make_shared<nn::GeluMlp>(c.hidden_size, c.intermediate_size, nn::activation_named(c.activation)));
   }
   Tensor forward(const Tensor& x_BPD) const {
     const auto x = x_BPD + self_attn_->forward(layer_norm1_->forward(x_BPD));
-    return x + mlp_->fc2->forward(activate(mlp_->fc1->forward(layer_norm2_->forward(x)), activation_));
+    return x + mlp_->forward(layer_norm2_->forward(x));
   }
 
  private:
-  std::string activation_;
   std::shared_ptr<nn::LayerNorm> layer_norm1_, layer_norm2_;
   std::shared_ptr<Attention> self_attn_;
   std::shared_ptr<nn::GeluMlp> mlp_;
@@ -65,7 +59,7 @@ class ClipTower : public VisionTower {
     if (!clip_) patch_bias_ = patches->register_parameter("bias", nn::constant({D}, 0));
     if (clip_) class_ = embeddings->register_parameter("class_embedding", nn::normal({D}, nn::kInitStd));
     positions_ = embeddings->register_module("position_embedding", module())
-                     ->register_parameter("weight", nn::normal({c.patches() + (clip_ ? 1 : 0), D}, nn::kInitStd));
+                     ->register_parameter("weight", nn::normal({c.grid_height() * c.grid_width() + (clip_ ? 1 : 0), D}, nn::kInitStd));
     // transformers spells it so.
     if (clip_) pre_norm_ = register_module("pre_layrnorm", std::make_shared<nn::LayerNorm>(D, c.layer_norm_eps));
     auto list = register_module("encoder", module())->register_module("layers", module());
@@ -82,7 +76,7 @@ class ClipTower : public VisionTower {
     x = x + positions_;
     if (clip_) x = pre_norm_->forward(x);
     for (const auto& block : blocks_) x = block->forward(x);
-    return clip_ ? x.slice(1, 1) : x;
+    return clip_ || config_.drop_first_patch ? x.slice(1, 1) : x;
   }
 
  private:

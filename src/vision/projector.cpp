@@ -20,6 +20,7 @@ Projector::Projector(const ProjectorConfig& config, const Config& tower, int64_t
     throw UsageError(str("projector.merge = ", merge_, ": expected a divisor of the tower's grid of ",
                          grid_height_, " x ", grid_width_, " patches"));
   }
+  if (merge_ > 1 && tower.drop_first_patch) throw UsageError("projector.merge: a tower without its first patch has no squares to merge");
   const int64_t hidden = config.hidden_size > 0 ? config.hidden_size : width;
   linear_1_ = register_module("linear_1",
                               std::make_shared<nn::Linear>(tower.hidden_size * merge_ * merge_, hidden, true));

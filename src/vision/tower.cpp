@@ -19,6 +19,7 @@ void Config::visit(FieldVisitor& v) {
   v.field("layers", layers, "transformer blocks", 0, 1000);
   v.field("heads", heads, "attention heads; divides hidden_size", 1, 1024);
   v.field("activation", activation, "of the MLPs of clip and siglip; a vit has gelu", {"gelu", "quick_gelu", "gelu_tanh"});
+  v.field("drop_first_patch", drop_first_patch, "leave the first patch of a siglip tower out, as MoE-LLaVA's models do");
   v.field("layer_norm_eps", layer_norm_eps, "epsilon of the norms", 0, 1);
 }
 
@@ -30,6 +31,9 @@ std::shared_ptr<VisionTower> make_tower(const Config& config) {
   if (config.hidden_size % config.heads != 0) {
     throw UsageError(str("vision.heads = ", config.heads, ": expected a divisor of hidden_size = ",
                          config.hidden_size));
+  }
+  if (config.drop_first_patch && config.type != "siglip") {
+    throw UsageError("vision.drop_first_patch: only a siglip tower may leave its first patch out");
   }
   if (config.type == "vit") return make_vit(config);
   if (config.type == "clip" || config.type == "siglip") return make_clip(config);

@@ -38,7 +38,7 @@ def check_logits(model, out):
     reference = LlamaForCausalLM(LlamaConfig(
         vocab_size=config["vocab_size"], hidden_size=config["hidden_size"], intermediate_size=config["intermediate_size"],
         num_hidden_layers=config["layers"], num_attention_heads=config["heads"], num_key_value_heads=config["kv_heads"],
-        rms_norm_eps=config["rms_norm_eps"], rope_theta=config["rope_theta"], tie_word_embeddings=config["tie_embeddings"]))
+        rms_norm_eps=config["norm_eps"], rope_theta=config["rope_theta"], tie_word_embeddings=config["tie_embeddings"]))
     weights = {name.replace("model.language_model.", "model."): torch.tensor(value)
                for name, value in load_file(model / "model.safetensors").items() if ".language_model." in name}
     missing, unexpected = reference.load_state_dict(weights, strict=False)

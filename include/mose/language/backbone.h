@@ -13,12 +13,13 @@
 #include "mose/core/config.h"
 #include "mose/moe/layer.h"
 #include "mose/nn/attention.h"
+#include "mose/nn/rotary.h"
 #include "mose/nn/sequence_plan.h"
 
 namespace mose::language {
 
 struct Config {
-  std::string type = "llama";  // RMSNorm, rotary embedding, grouped-query attention, SwiGLU
+  std::string type = "llama";  // see llama.h
   int64_t vocab_size = 2048;
   int64_t hidden_size = 192;
   int64_t intermediate_size = 512;
@@ -27,15 +28,23 @@ struct Config {
   int64_t kv_heads = 3;
   int64_t head_dim = 0;  // 0 = hidden_size / heads
   double rope_theta = 10000;
-  double rms_norm_eps = 1e-5;
-  bool qkv_bias = false;
+  double rotary_fraction = 1;  // of a head's width that turns
+  std::optional<nn::RopeScaling> rope_scaling;
+  std::string norm = "rms";    // or "layer"
+  double norm_eps = 1e-5;
+  std::string ffn = "swiglu";  // or "gelu": fc2(gelu_tanh(fc1(x))) with biases
+  bool parallel = false;       // attention and FFN read one norm and are added together
+  bool qkv_bias = false, out_bias = false, ffn_bias = false, head_bias = false;
   bool tie_embeddings = true;
   int64_t max_positions = 2048;
+  int64_t sliding_window = 0;          // rows a row sees back to in sliding_layers, itself included; 0 = all
+  std::vector<int64_t> sliding_layers;
   int64_t ffn_copies = 1;           // dense FFNs of `wide_layers` are this many times as wide:
   std::vector<int64_t> wide_layers;  // the dense twin of a sparse model (models/upcycle.h)
   std::optional<moe::Config> moe;
 
   int64_t head_width() const { return head_dim > 0 ? head_dim : hidden_size / heads; }
+  int64_t rotary_width() const;  // the turning part of a head
   void visit(FieldVisitor& v);
 };
 
@@ -51,6 +60,8 @@ struct LayerOutputs {
 
 struct ForwardOptions {
   nn::KvCache* cache = nullptr;
+  // Sees the hidden states that enter every layer.
+  std::function<void(int64_t layer, const torch::Tensor& x_TD)> on_layer_input;
   // Sees the input of every layer's FFN (what a router of that layer gets).
   std::function<void(int64_t layer, const torch::Tensor& x_TD)> on_ffn_input;
 };

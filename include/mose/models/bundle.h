@@ -26,8 +26,10 @@ struct Bundle {
 // Writes the directory beside and renames it, replacing an earlier model. UsageError when `dir` holds
 // anything else, which stays as it is.
 void save_bundle(const std::filesystem::path& dir, const Bundle& bundle);
-// The same with weights by the names of weights_for_file that are elsewhere than in the model.
-void save_bundle(const std::filesystem::path& dir, const Bundle& bundle, const io::TensorMap& weights);
+// The same with weights by the names of weights_for_file that are elsewhere than in the model, each converted
+// to `type` (float32 or bfloat16) as it is written.
+void save_bundle(const std::filesystem::path& dir, const Bundle& bundle, const io::TensorMap& weights,
+                 torch::ScalarType type);
 // config.json alone. DataError names the file and key of what is malformed.
 struct ModelHeader {
   Config config;

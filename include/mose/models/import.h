@@ -1,10 +1,10 @@
-// From a Hugging Face checkpoint to a model directory of ours, tensor by tensor. Values are not changed.
-// float32 and bfloat16 weights stay in the mapped file until they are written; a checkpoint of other or
-// mixed types becomes float32, in memory.
+// From checkpoints of other programs to a model directory of ours, tensor by tensor. Values are not changed.
+// They stay in the mapped files until they are written: all as bfloat16 where every tensor has it, else as
+// float32, which holds the values of float16 and of mixtures exactly.
 //
-// Read: LLaVA as transformers writes it (model_type "llava") with a CLIP or SigLIP tower and a Llama or
-// Qwen2 decoder, with the tensor names of transformers 4 and 5. What a tower holds behind the layer that
-// vision_feature_layer chooses is left out.
+// Whole models: LLaVA as transformers writes it (names of its versions 4 and 5), LLaVA in its own layout, and
+// MoE-LLaVA. Towers: CLIP, SigLIP. Decoders: Llama, Mistral, Qwen, Qwen2, StableLM, Phi; sparse: Mixtral,
+// Qwen2-MoE, MoE-LLaVA's. What a tower holds behind the layer that its user takes is left out.
 #pragma once
 
 #include <filesystem>
@@ -16,15 +16,26 @@
 namespace mose::models {
 
 struct Imported {
-  io::StateDict file;                 // mapped; the weights are views of it
+  std::vector<io::StateDict> files;   // mapped; the weights are views of them
   Bundle bundle;                      // the model is on the meta device
-  io::TensorMap weights;              // by our names, all of one type
-  std::vector<std::string> left_out;  // tensors of the file that no answer depends on
+  io::TensorMap weights;              // by our names
+  std::vector<std::string> left_out;  // tensors of the files that no answer depends on
+  torch::ScalarType type = torch::kFloat32;  // in which the weights are to be written
 };
 
-// DataError names the file and the key or tensor that is missing, does not fit, or asks for something that
-// this decoder or tower does not compute.
-Imported import_hugging_face(const std::filesystem::path& dir, const std::string& chat_template,
-                             skills::Taxonomy taxonomy);
+// `vision` is a CLIP or SigLIP checkpoint, needed by LLaVA's own layout (its config names a tower and holds
+// none) and else empty. DataError names the file and the key or tensor that is missing, does not fit, or asks
+// for something that this decoder or tower does not compute.
+Imported import_model(const std::filesystem::path& dir, const std::filesystem::path& vision,
+                      const std::string& chat_template, skills::Taxonomy taxonomy);
+
+// A tower and a decoder as one new model. The projector is drawn from `seed`; the tower's states before its
+// last block are taken (LLaVA's vision_feature_layer -2). A tokenizer without "<image>" gets it as a new token.
+Imported join_checkpoints(const std::filesystem::path& vision, const std::filesystem::path& language,
+                          const std::string& chat_template, skills::Taxonomy taxonomy, uint64_t seed);
+
+// Sparse upcycling (upcycle.h) before anything is loaded: every expert is the dense FFN's tensor in the mapped
+// file; the routers are drawn from `seed`.
+void upcycle(Imported& imported, const moe::Config& moe, uint64_t seed);
 
 }  // namespace mose::models

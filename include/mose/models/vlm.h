@@ -20,7 +20,7 @@ struct Config {
   vision::ProjectorConfig projector;
   language::Config language;
   std::string chat_template = "chatml";
-  int64_t image_token_id = -1;                 // set when the tokenizer is known
+  int64_t image_token_id = -1;                 // set when the tokenizer is known; may be outside the vocabulary
   std::vector<std::string> region_categories;  // object categories of the region head; empty = no head
 
   int64_t image_tokens() const { return vision::image_tokens(projector, vision); }

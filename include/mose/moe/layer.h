@@ -10,6 +10,7 @@
 
 #include "mose/core/config.h"
 #include "mose/moe/routing.h"
+#include "mose/nn/layers.h"
 #include "mose/skills/taxonomy.h"
 
 namespace mose::moe {
@@ -25,6 +26,12 @@ struct Config {
   std::string assignment = "auto";    // identity, by_stage, table, auto
   Json table = Json::object();        // with assignment "table": skill name -> list of experts
   int64_t shared_experts = 0;         // experts kept free of any skill (the last ones)
+  bool normalise_top_k = true;        // weights of the chosen experts are divided by their sum
+  int64_t shared_ffn = 0;             // width of an FFN beside the experts that every token takes (Qwen2-MoE)
+  double capacity_factor = 2;         // router deepspeed095 only, this and the next three
+  int64_t min_capacity = 0;
+  bool gate_noise = false;
+  int64_t gate_seed = 0;
 
   void visit(FieldVisitor& v);
 };
@@ -75,7 +82,8 @@ class Router : public torch::nn::Module {
   virtual Routing forward(const torch::Tensor& x_TD) = 0;
 };
 // UsageError names the known routers otherwise. Weights are drawn from U(-1/sqrt(D), 1/sqrt(D)) by
-// PyTorch's default generator; the K largest probabilities (ties: the lower expert) are divided by their sum.
+// PyTorch's default generator; the K largest probabilities (ties: the lower expert) are divided by their sum
+// unless normalise_top_k is off.
 //   topk                weight [E, D]; p = softmax(W x)
 //   skill               the same, and the logits are taught the experts of the token's skills
 //   hierarchical_skill  stage.weight [G, D], skill.weight [S, D]: p(s) = p(stage of s) p(s | stage),
@@ -83,24 +91,36 @@ class Router : public torch::nn::Module {
 //                       (q_0, q_1 .. q_H) = softmax(0, W_shared x); shared expert h has p = q_h and
 //                       the others q_0 sum_s p(s) A[s, e], so a token is drawn to shared knowledge
 //                       by the language loss alone and the skill losses never forbid it.
+//   deepspeed095        weight [E, D]; the top-2 gate of DeepSpeed 0.9.5, which MoE-LLaVA's models were trained
+//                       with: the second expert is chosen by logits plus Gumbel noise (gate_noise; the same
+//                       noise in every call, from gate_seed), and an expert serves at most
+//                       max(ceil(2 capacity_factor T / E), min_capacity) of the T rows it is called with:
+//                       later ones, second choices last, get weight 0
 std::shared_ptr<Router> make_router(const Config& config, int64_t width, const SkillMap& map);
 std::vector<std::string> router_names();
 
+// kSwiglu: down(silu(gate(x)) * up(x)); kGelu: fc2(gelu_tanh(fc1(x))) with biases (Phi).
+enum class ExpertForm { kSwiglu, kGelu };
+
 class Experts : public torch::nn::Module {
  public:
-  // rows_RD sorted by expert; counts_E on the host. SwiGLU: down(silu(gate(x)) * up(x)).
+  // rows_RD sorted by expert; counts_E on the host.
   virtual torch::Tensor forward(const torch::Tensor& rows_RD, const std::vector<int64_t>& counts_E) = 0;
 };
-// gate_up_proj [E, 2F, D] (gate rows first) and down_proj [E, D, F], drawn from U(+-1/sqrt(fan in)).
-std::shared_ptr<Experts> make_experts(int64_t experts, int64_t width, int64_t intermediate);
+// kSwiglu: gate_up_proj [E, 2F, D] (gate rows first) and down_proj [E, D, F]. kGelu: fc1.weight [E, F, D],
+// fc1.bias [E, F], fc2.weight [E, D, F], fc2.bias [E, D]. Weights are drawn from U(+-1/sqrt(fan in)).
+std::shared_ptr<Experts> make_experts(int64_t experts, int64_t width, int64_t intermediate,
+                                      ExpertForm form = ExpertForm::kSwiglu);
 
-// Parameters, as transformers 5 names them: gate.* (router), experts.gate_up_proj [E, 2F, D],
-// experts.down_proj [E, D, F].
+// Parameters, as transformers 5 names them: gate.* (router), experts.* (above); with shared_ffn also
+// shared_expert.{gate,up,down}_proj.weight and shared_expert_gate.weight [1, D].
 class MoeLayer : public torch::nn::Module {
  public:
-  MoeLayer(const Config& config, int64_t width, int64_t intermediate, const SkillMap& map);
+  MoeLayer(const Config& config, int64_t width, int64_t intermediate, const SkillMap& map,
+           ExpertForm form = ExpertForm::kSwiglu);
 
-  // y = sum over the K chosen experts of weight * expert(x), in the type of x. Every token is served
+  // y = sum over the K chosen experts of weight * expert(x), plus sigmoid(shared_expert_gate x) *
+  // shared_expert(x) where there is one, in the type of x. Every token is served (but see deepspeed095)
   // and repeated calls are bitwise equal.
   std::pair<torch::Tensor, Routing> forward(const torch::Tensor& x_TD);
 
@@ -111,6 +131,8 @@ class MoeLayer : public torch::nn::Module {
   int64_t width_, expert_count_;
   std::shared_ptr<Router> router_;
   std::shared_ptr<Experts> experts_;
+  std::shared_ptr<nn::SwiGlu> shared_expert_;
+  std::shared_ptr<nn::Linear> shared_expert_gate_;
 };
 
 }  // namespace mose::moe

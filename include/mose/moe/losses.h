@@ -9,7 +9,8 @@
 namespace mose::moe {
 
 struct RouterLosses {
-  torch::Tensor balance;  // Switch: E * sum_e (share of choices of e) * (mean probability of e); 1 when even
+  torch::Tensor balance;  // Switch: E * sum_e (share of choices of e) * (mean probability of e); 1 when even.
+                          // deepspeed095: of the first choices, before drops
   torch::Tensor z;        // mean of logsumexp(logits)^2 (ST-MoE); hierarchical_skill: of the stage logits
   torch::Tensor stage;    // weighted mean cross-entropy against stage_TG; 0 without labels, or where
                           // the router has no stage logits (topk, skill)

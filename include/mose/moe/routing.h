@@ -18,12 +18,13 @@ struct RouterLabels {
 
 // One layer's routing. Every tensor but experts_TK carries gradient in training.
 struct Routing {
-  torch::Tensor weights_TK;        // float32, rows sum to 1
+  torch::Tensor weights_TK;        // float32; rows sum to 1 unless normalise_top_k is off or a capacity drops choices
   torch::Tensor experts_TK;        // int64, by falling probability
   torch::Tensor probabilities_TE;  // float32, rows sum to 1
   torch::Tensor logits_TE;         // float32; log probabilities where the router has no expert logits
   std::optional<torch::Tensor> stage_logits_TG;  // hierarchical_skill only, before softmax
   std::optional<torch::Tensor> skill_logits_TS;  // log p(skill) = log p(stage) + log p(skill | stage)
+  bool first_choice_balance = false;  // the balance loss counts first choices only (deepspeed095)
   bool experts_taught = false;  // skill: the expert logits are taught labels_TS * A
 };
 

@@ -3,24 +3,18 @@
 
 #include <torch/types.h>
 
+#include <map>
 #include <vector>
 
 #include "mose/nn/sequence_plan.h"
 
 namespace mose::nn {
 
-// Rotary embedding (Su et al., 2021; the half-split layout of Llama): pairs (i, i + d/2) turn by
-// position * theta^(-2i/d).
-struct RotaryTable {
-  torch::Tensor cos_T1h, sin_T1h;  // h = d/2, float32
-};
-RotaryTable rotary_table(const torch::Tensor& positions_T, int64_t head_width, double theta);
-torch::Tensor apply_rotary(const torch::Tensor& x_THd, const RotaryTable& table);
-
 // Causal attention in which a row sees only earlier rows of its own sequence, scaled by 1/sqrt(d).
-// q_THd has H heads, k and v have a divisor of H (grouped-query attention). Returns [T, H, d].
+// q_THd has H heads, k and v have a divisor of H (grouped-query attention). With a window > 0 a row sees
+// the last `window` rows only, itself included. Returns [T, H, d].
 torch::Tensor packed_attention(const torch::Tensor& q_THd, const torch::Tensor& k_TKd,
-                               const torch::Tensor& v_TKd, const SequencePlan& plan);
+                               const torch::Tensor& v_TKd, const SequencePlan& plan, int64_t window = 0);
 
 // Every row of a sequence sees every other, as in a vision tower. All [B, P, D], of D / heads a head.
 torch::Tensor full_attention(const torch::Tensor& q_BPD, const torch::Tensor& k_BPD, const torch::Tensor& v_BPD,
@@ -42,13 +36,13 @@ class KvCache {
   // Appends the rows of layer `layer` and attends to everything stored, row by row causal. Sequence
   // n of the plan continues sequence n of the cache. Error when the capacity is exceeded.
   torch::Tensor attend(int64_t layer, const torch::Tensor& q_THd, const torch::Tensor& k_TKd,
-                       const torch::Tensor& v_TKd, const SequencePlan& plan);
+                       const torch::Tensor& v_TKd, const SequencePlan& plan, int64_t window = 0);
 
  private:
   int64_t capacity_;
   std::vector<int64_t> lengths_;
   std::vector<torch::Tensor> keys_, values_;
-  torch::Tensor mask_;      // of the current decoding step, shared by its layers
+  std::map<int64_t, torch::Tensor> masks_;  // of the current decoding step by window, shared by its layers
 };
 
 }  // namespace mose::nn

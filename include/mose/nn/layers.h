@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <memory>
+#include <string>
 
 namespace mose::nn {
 
@@ -43,20 +44,29 @@ class LayerNorm : public torch::nn::Module {
   double eps_;
 };
 
-// down_proj(silu(gate_proj(x)) * up_proj(x)) (Shazeer, 2020); no biases.
+// down_proj(silu(gate_proj(x)) * up_proj(x)) (Shazeer, 2020).
 class SwiGlu : public torch::nn::Module {
  public:
-  SwiGlu(int64_t width, int64_t intermediate);
+  SwiGlu(int64_t width, int64_t intermediate, bool bias = false);
   torch::Tensor forward(const torch::Tensor& x) const;
   std::shared_ptr<Linear> gate_proj, up_proj, down_proj;
 };
 
-// fc2(gelu(fc1(x))), as in a vision transformer.
+// gelu: x Phi(x); gelu_tanh: its tanh approximation; quick_gelu: x sigmoid(1.702 x).
+enum class Activation { kGelu, kGeluTanh, kQuickGelu };
+torch::Tensor activate(const torch::Tensor& x, Activation activation);
+// "gelu", "gelu_tanh" or "quick_gelu"; UsageError else.
+Activation activation_named(const std::string& name);
+
+// fc2(activation(fc1(x))), as in a vision transformer and in Phi.
 class GeluMlp : public torch::nn::Module {
  public:
-  GeluMlp(int64_t width, int64_t intermediate);
+  GeluMlp(int64_t width, int64_t intermediate, Activation activation = Activation::kGelu);
   torch::Tensor forward(const torch::Tensor& x) const;
   std::shared_ptr<Linear> fc1, fc2;
+
+ private:
+  Activation activation_;
 };
 
 // Shifts and scales a new layer's weight [out, ...] and bias [out] so that its outputs, of which `y` is a

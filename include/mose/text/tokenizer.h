@@ -45,6 +45,10 @@ class Tokenizer {
   // "unk_token"), or -1.
   int64_t role_id(const std::string& role) const;
 
+  // The token's id: its own where there is one, else the next free one, as Hugging Face's
+  // add_special_tokens gives it.
+  int64_t add_special_token(const std::string& token);
+
   // Writes DIR/tokenizer.json and DIR/tokenizer_config.json.
   void save(const std::filesystem::path& dir) const;
 

@@ -23,10 +23,11 @@ struct Config {
   int64_t heads = 6;
   std::string activation = "gelu";  // of clip and siglip
   double layer_norm_eps = 1e-5;
+  bool drop_first_patch = false;  // of siglip: as MoE-LLaVA's models, which took it for a class token
 
   int64_t grid_height() const { return image_height / patch_size; }
   int64_t grid_width() const { return image_width / patch_size; }
-  int64_t patches() const { return grid_height() * grid_width(); }
+  int64_t patches() const { return grid_height() * grid_width() - (drop_first_patch ? 1 : 0); }
   void visit(FieldVisitor& v);
 };
 

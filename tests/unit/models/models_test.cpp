@@ -5,6 +5,8 @@
 
 #include "mose/core/error.h"
 #include "mose/core/files.h"
+#include "mose/core/resources.h"
+#include "mose/core/strings.h"
 #include "mose/models/account.h"
 #include "mose/models/bundle.h"
 #include "mose/models/upcycle.h"
@@ -43,6 +45,19 @@ TEST(Upcycle, SparseModelComputesWhatTheDenseOneDoes) {
     EXPECT_TRUE(sparse->sparse());
     EXPECT_TRUE(torch::allclose(run(*sparse, stream()), expected, 1e-5, 1e-6)) << router;
   }
+}
+
+TEST(Upcycle, WorksForPhisFfn) {
+  Config c = tiny_config();
+  c.language.norm = "layer";
+  c.language.ffn = "gelu";
+  c.language.parallel = c.language.qkv_bias = c.language.out_bias = true;
+  const auto dense = make_model(c, 3);
+  const auto s = stream();
+  const auto want = run(*dense, s);
+  const auto sparse = upcycle(*dense, tiny_moe(), tests::taxonomy(), {}, 7);
+  EXPECT_LT((run(*sparse, s) - want).abs().max().item<double>(), 1e-5);
+  EXPECT_THROW(widen(*dense, tiny_moe(), 7), UsageError);
 }
 
 TEST(Upcycle, RefusesASparseModelAndAnotherWidth) {
@@ -94,7 +109,22 @@ TEST(Account, CountsWhatTheModelHolds) {
     c.vision.type = tower;
     EXPECT_EQ(account(c, 21, 3).total(), nn::count_parameters(*make_model(c, 1))) << tower;
   }
+  // What released decoders have: Phi's, StableLM's, Llama's biases, Qwen2-MoE's shared expert.
+  const std::vector<void (*)(language::Config&)> changes = {
+      [](language::Config& l) { l.norm = "layer", l.ffn = "gelu", l.parallel = l.qkv_bias = l.out_bias = l.head_bias = true, l.tie_embeddings = false; },
+      [](language::Config& l) { l.norm = "layer", l.rotary_fraction = 0.5, l.qkv_bias = true; },
+      [](language::Config& l) { l.qkv_bias = l.out_bias = l.ffn_bias = true; }};
+  for (const auto change : changes) {
+    Config c = tiny_config();
+    change(c.language);
+    EXPECT_EQ(account(c, 21, 3).total(), nn::count_parameters(*make_model(c, 1)));
+    c.language.moe = tiny_moe("topk");
+    EXPECT_EQ(account(c, 21, 3).total(), nn::count_parameters(*make_model(c, 1, &tests::taxonomy())));
+  }
   Config shared = tiny_config();
+  shared.language.moe = tiny_moe("topk");
+  shared.language.moe->shared_ffn = 10;
+  EXPECT_EQ(account(shared, 21, 3).total(), nn::count_parameters(*make_model(shared, 1, &tests::taxonomy())));
   shared.language.moe = tiny_moe();
   shared.language.moe->shared_experts = 1;
   EXPECT_EQ(account(shared, 21, 3).total(), nn::count_parameters(*make_model(shared, 1, &tests::taxonomy())));
@@ -134,6 +164,73 @@ TEST(Model, OfTwoBillionActivatedParametersIsBuiltOnTheMetaDevice) {
   EXPECT_EQ(a.total(), nn::count_parameters(*model));
   EXPECT_NEAR(static_cast<double>(a.activated()), 2.3e9, 0.05e9);
   EXPECT_GT(a.total(), a.activated() + 800'000'000);
+}
+
+// LLM activated and total, then the whole model, in billions, as MoE-LLaVA's paper lists its four-expert
+// models (StableLM, Qwen, Phi-2 with CLIP-L/336, all of whose blocks it counts).
+TEST(Account, GivesTheSizesThatMoeLlavaPublished) {
+  vision::Config clip;
+  clip.type = "clip";
+  clip.image_height = clip.image_width = 336;
+  clip.patch_size = 14;
+  clip.hidden_size = 1024;
+  clip.intermediate_size = 4096;
+  clip.heads = 16;
+  clip.layers = 24;
+  struct Shape {
+    int64_t vocabulary, width, intermediate, layers, heads;
+    bool phi, qwen;
+    double language_activated, language_total, activated, total;
+  };
+  for (const Shape& s : {Shape{100352, 2048, 5632, 24, 32, false, false, 2.060, 2.890, 2.370, 3.200},
+                         Shape{151936, 2048, 5504, 24, 16, false, true, 2.243, 3.054, 2.552, 3.364},
+                         Shape{51200, 2560, 10240, 32, 32, true, false, 3.619, 5.297, 3.931, 5.610}}) {
+    Config c;
+    c.vision = clip;
+    c.projector.merge = 1;
+    auto& l = c.language;
+    l.vocab_size = s.vocabulary;
+    l.hidden_size = s.width;
+    l.intermediate_size = s.intermediate;
+    l.layers = s.layers;
+    l.heads = l.kv_heads = s.heads;
+    l.qkv_bias = true;
+    l.tie_embeddings = false;
+    if (!s.qwen) l.norm = "layer";
+    if (s.phi) {
+      l.ffn = "gelu";
+      l.parallel = l.out_bias = true;
+    }
+    l.moe = moe::Config{};
+    l.moe->experts = 4;
+    l.moe->router = "deepspeed095";
+    const Account a = account(c, 21, 3);
+    const auto billions = [](int64_t n) { return static_cast<double>(n) / 1e9; };
+    EXPECT_NEAR(billions(a.language_activated()), s.language_activated, 0.0011) << s.width;
+    EXPECT_NEAR(billions(a.language_total()), s.language_total, 0.0011) << s.width;
+    EXPECT_NEAR(billions(a.activated()), s.activated, 0.0025) << s.width;
+    EXPECT_NEAR(billions(a.total()), s.total, 0.0025) << s.width;
+  }
+}
+
+// The recipes for released checkpoints: models under 3 B activated parameters, each built whole.
+TEST(Recipes, ForReleasedCheckpointsBuildOnTheMetaDevice) {
+  const auto taxonomy = skills::Taxonomy::load(resource("skills/driving.json"));
+  for (const char* name : {"qwen2_5_1_5b_x4", "stablelm_2_1_6b_x4", "qwen1_5_1_8b_x4"}) {
+    const std::string file = str("recipes/coda_", name, ".json");
+    const Json json = load_json(resource(file));
+    Config config;
+    from_json_config(config, json["model"], file);
+    moe::Config moe;
+    from_json_config(moe, json["moe"], file);
+    config.language.moe = moe;
+    const nn::InitGuard meta(nn::Init::kMeta);
+    const auto model = make_model(config, 1, &taxonomy);
+    const Account a = account(model->config(), static_cast<int64_t>(taxonomy.skills().size()), 3);
+    EXPECT_EQ(a.total(), nn::count_parameters(*model)) << name;
+    EXPECT_LT(a.activated(), 3e9) << name;
+    EXPECT_GT(a.total(), a.activated()) << name;
+  }
 }
 
 TEST(Model, IsBuiltAsTheGuardSaysAndDrawnAgainAfterIt) {

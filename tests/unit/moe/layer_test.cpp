@@ -39,7 +39,7 @@ class MoeLayerOfEveryRouter : public ::testing::TestWithParam<std::string> {};
 TEST_P(MoeLayerOfEveryRouter, EqualsTheMaskedDenseFormForwardAndBackward) {
   for (const int64_t shared : {0, 2}) {
     torch::manual_seed(1);
-    const Config config = config_of(GetParam(), 6, 3, shared);
+    const Config config = config_of(GetParam(), 6, GetParam() == "deepspeed095" ? 2 : 3, shared);
     MoeLayer layer(config, kWidth, kIntermediate, map_of(config));
     const Tensor x = torch::randn({40, kWidth}).requires_grad_();
     const auto [y, routing] = layer.forward(x);
@@ -162,6 +162,55 @@ TEST(MoeLayer, RefusesInputsOfAnotherWidth) {
   EXPECT_THROW(layer.forward(torch::randn({3, kWidth + 1})), Error);
   EXPECT_THROW(layer.forward(torch::randn({kWidth})), Error);
   EXPECT_THROW(layer.forward(torch::ones({3, kWidth}, torch::kInt64)), Error);
+}
+
+TEST(MoeLayer, AddsTheGatedSharedExpert) {
+  torch::manual_seed(8);
+  Config config = config_of("topk");
+  config.shared_ffn = 10;
+  MoeLayer layer(config, kWidth, kIntermediate, map_of(config));
+  const Tensor x = torch::randn({12, kWidth});
+  const auto [y, routing] = layer.forward(x);
+  const auto p = layer.named_parameters();
+  const Tensor hidden = torch::silu(at::linear(x, p["shared_expert.gate_proj.weight"])) * at::linear(x, p["shared_expert.up_proj.weight"]);
+  const Tensor shared = at::linear(hidden, p["shared_expert.down_proj.weight"]);
+  const Tensor want = masked_dense(layer, routing, x) + torch::sigmoid(at::linear(x, p["shared_expert_gate.weight"])) * shared;
+  EXPECT_LT(largest_difference(y, want), 1e-5);
+}
+
+TEST(MoeLayer, KeepsRawProbabilitiesWhenToldTo) {
+  torch::manual_seed(9);
+  Config config = config_of("topk", 5, 3);
+  config.normalise_top_k = false;
+  MoeLayer layer(config, kWidth, kIntermediate, map_of(config));
+  const Routing routing = layer.forward(torch::randn({12, kWidth})).second;
+  EXPECT_TRUE(torch::equal(routing.weights_TK, routing.probabilities_TE.gather(1, routing.experts_TK)));
+  EXPECT_LT(routing.weights_TK.sum(1).max().item<double>(), 1);
+}
+
+// Phi's experts against every expert on every token.
+TEST(MoeLayer, GeluExpertsEqualTheMaskedDenseFormForwardAndBackward) {
+  torch::manual_seed(10);
+  const Config config = config_of("topk", 6, 2);
+  MoeLayer layer(config, kWidth, kIntermediate, map_of(config), ExpertForm::kGelu);
+  const auto p = layer.named_parameters();
+  {
+    const torch::NoGradGuard no_grad;
+    for (const char* bias : {"experts.fc1.bias", "experts.fc2.bias"}) p[bias].normal_();
+  }
+  const Tensor x = torch::randn({4, kWidth}).requires_grad_();  // fewer tokens than experts: some have none
+  const auto [y, routing] = layer.forward(x);
+  const Tensor weight_TE = torch::zeros({4, 6}).scatter(1, routing.experts_TK, routing.weights_TK);
+  Tensor want = torch::zeros_like(x);
+  for (int64_t e = 0; e < 6; ++e) {
+    const Tensor hidden = at::gelu(at::linear(x, p["experts.fc1.weight"][e], p["experts.fc1.bias"][e]), "tanh");
+    want = want + weight_TE.narrow(1, e, 1) * at::linear(hidden, p["experts.fc2.weight"][e], p["experts.fc2.bias"][e]);
+  }
+  EXPECT_LT(largest_difference(y, want), 1e-5);
+  const std::vector<Tensor> in{x, p["experts.fc1.weight"], p["experts.fc2.bias"], p["gate.weight"]};
+  const Tensor grad = torch::randn_like(x);
+  const auto ours = torch::autograd::grad({y}, in, {grad}, true), theirs = torch::autograd::grad({want}, in, {grad});
+  for (size_t i = 0; i < in.size(); ++i) EXPECT_LT(largest_difference(ours[i], theirs[i]), 1e-4) << i;
 }
 
 }  // namespace

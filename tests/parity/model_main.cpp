@@ -1,0 +1,86 @@
+// One model, computed every way we have, for tests/parity/models.py to hold against transformers.
+//
+//   model_for_parity MODEL_DIR IN.safetensors OUT.safetensors
+//
+// IN: input_ids [T] (image tokens included), pixels [1, 3, H, W]. OUT: logits [T, V]; cached_logits [T, V],
+// where the last rows came one by one out of a cache; hidden.{i} [T, D], what enters layer i, and after the
+// last norm; greedy [64], the answer to input_ids; loss, the next token's mean cross-entropy over text, and
+// grad.{parameter} of it.
+#include <torch/torch.h>
+
+#include <iostream>
+
+#include "mose/infer/generator.h"
+#include "mose/io/safetensors.h"
+#include "mose/models/bundle.h"
+
+namespace {
+
+using namespace mose;
+using torch::Tensor;
+
+constexpr int64_t kDecoded = 12, kGreedy = 64;
+
+Tensor cached_logits(models::VisionLanguageModel& model, const Tensor& ids_T, const Tensor& images_BQD) {
+  const int64_t T = ids_T.size(0), prefill = T - kDecoded;
+  auto cache = language::make_cache(model.config().language, 1, T, torch::dtype(torch::kFloat32));
+  language::ForwardOptions options;
+  options.cache = &cache;
+  std::vector<Tensor> out{model.logits(model.forward(ids_T.narrow(0, 0, prefill), nn::make_plan({prefill}), images_BQD, options).hidden_TD)};
+  for (int64_t t = prefill; t < T; ++t) {
+    const auto plan = nn::make_plan({1}, torch::kCPU, cache.lengths());
+    out.push_back(model.logits(model.forward(ids_T.narrow(0, t, 1), plan, {}, options).hidden_TD));
+  }
+  return torch::cat(out);
+}
+
+void run(const std::string& dir, const std::string& in, const std::string& file) {
+  const auto bundle = models::load_bundle(dir);
+  auto& model = *bundle.model;
+  const auto input = io::StateDict::open(in);
+  const Tensor ids_T = input.get("input_ids"), pixels = input.get("pixels");
+  const int64_t T = ids_T.size(0);
+  io::TensorMap out;
+
+  const auto images = model.encode_images(pixels).embeddings_BQD;
+  language::ForwardOptions options;
+  options.on_layer_input = [&](int64_t layer, const Tensor& x_TD) { out["hidden." + std::to_string(layer)] = x_TD.detach(); };
+  const auto outputs = model.forward(ids_T, nn::make_plan({T}), images, options);
+  out["hidden." + std::to_string(model.config().language.layers)] = outputs.hidden_TD.detach();
+  const Tensor logits = model.logits(outputs.hidden_TD);
+  out["logits"] = logits.detach();
+
+  auto target = ids_T.narrow(0, 1, T - 1);
+  target = target.masked_fill(target == model.config().image_token_id, -100);
+  const Tensor loss = at::cross_entropy_loss(logits.narrow(0, 0, T - 1), target);
+  loss.backward();
+  out["loss"] = loss.detach().view({1});
+  for (const auto& item : model.named_parameters()) {
+    if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad();
+  }
+
+  const torch::NoGradGuard no_grad;
+  out["cached_logits"] = cached_logits(model, ids_T, images);
+  infer::Prompt prompt;
+  prompt.tokens.assign(ids_T.data_ptr<int64_t>(), ids_T.data_ptr<int64_t>() + T);
+  prompt.pixels_CHW = pixels[0];
+  infer::GenerateOptions generate;
+  generate.sampling.max_new_tokens = kGreedy;
+  out["greedy"] = torch::tensor(infer::generate(model, {prompt}, generate)[0].tokens, torch::kInt64);
+  io::save_safetensors(file, out);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) {
+    std::cerr << "usage: model_for_parity MODEL_DIR IN.safetensors OUT.safetensors\n";
+    return 2;
+  }
+  try {
+    run(argv[1], argv[2], argv[3]);
+  } catch (const std::exception& e) {
+    std::cerr << "model_for_parity: " << e.what() << "\n";
+    return 1;
+  }
+}
