@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "mose/core/error.h"
 #include "mose/core/program.h"
@@ -125,10 +124,6 @@ ChatClient::~ChatClient() = default;
 int64_t ChatClient::running() const {
   return impl_->running;
 }
-bool ChatClient::full() const {
-  return impl_->running >= impl_->options.parallel;
-}
-
 void ChatClient::start(size_t tag, const std::string& body) {
   auto& all = impl_->transfers;
   const auto idle = std::find_if(all.begin(), all.end(), [](const auto& t) { return !t->busy; });
@@ -145,15 +140,15 @@ void ChatClient::start(size_t tag, const std::string& body) {
   ++impl_->running;
 }
 
-void ChatClient::poll(double seconds,
-                      const std::function<void(size_t, const ChatReply&)>& on_reply) {
+std::vector<std::pair<size_t, ChatReply>> ChatClient::poll(double seconds) {
   int active = 0;
   curl_multi_perform(impl_->multi, &active);
-  if (active == impl_->running) {  // nothing is complete yet
+  if (active == impl_->running && seconds > 0) {  // nothing is complete yet
     curl_multi_poll(impl_->multi, nullptr, 0,
                     std::max(0, static_cast<int>(std::ceil(seconds * 1000))), nullptr);
     curl_multi_perform(impl_->multi, &active);
   }
+  std::vector<std::pair<size_t, ChatReply>> replies;
   int left = 0;
   while (const CURLMsg* message = curl_multi_info_read(impl_->multi, &left)) {
     if (message->msg != CURLMSG_DONE) continue;
@@ -165,8 +160,9 @@ void ChatClient::poll(double seconds,
     curl_multi_remove_handle(impl_->multi, easy);
     t.busy = false;
     --impl_->running;
-    on_reply(t.tag, impl_->reply_of(t, code));
+    replies.emplace_back(t.tag, impl_->reply_of(t, code));
   }
+  return replies;
 }
 
 }  // namespace mose::eval

@@ -1,9 +1,10 @@
 // Many HTTP requests at once from one thread, over connections that are kept alive.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "mose/eval/openai.h"
 
@@ -24,12 +25,13 @@ class ChatClient {
   ChatClient(const ChatClient&) = delete;
   ChatClient& operator=(const ChatClient&) = delete;
 
-  // Sends one request body; `tag` comes back with its reply. Only while !full().
+  // One request body to be sent; `tag` comes back with its reply.
   void start(size_t tag, const std::string& body);
   int64_t running() const;
-  bool full() const;
-  // Waits at most `seconds` for something to happen, then hands out the replies that are complete.
-  void poll(double seconds, const std::function<void(size_t tag, const ChatReply&)>& on_reply);
+  // Waits at most `seconds` for something to happen; the replies that are complete then, each with
+  // the tag of its request. Also what sends: a request that was started goes out with the next
+  // call.
+  std::vector<std::pair<size_t, ChatReply>> poll(double seconds);
 
  private:
   struct Impl;

@@ -72,8 +72,7 @@ class JudgeRun {
                   " replies on their way; a second signal leaves at once");
       }
       const double wait = stopping_ ? kTick : start_what_is_due();
-      client_.poll(std::min(wait, kTick),
-                   [this](size_t i, const ChatReply& reply) { take_reply(i, reply); });
+      read_replies(client_.poll(std::min(wait, kTick)));
       progress.set(known + done_, note());
     }
     throw_if_stopped();
@@ -106,9 +105,25 @@ class JudgeRun {
     verdicts_[i] = judge_.verdict_of(stored);
   }
 
+  // Each reply is stored, then the next request leaves on its connection: never more than
+  // `parallel` questions are without a stored answer, and no connection waits for the other
+  // replies.
+  void read_replies(std::vector<std::pair<size_t, ChatReply>> replies) {
+    // Good ones first: a failure may end the run, and they are paid for.
+    std::stable_partition(replies.begin(), replies.end(),
+                          [](const auto& reply) { return reply.second.status == 200; });
+    for (size_t next = 0; next < replies.size(); ++next) {
+      unread_ = static_cast<int64_t>(replies.size() - next) - 1;
+      take_reply(replies[next].first, replies[next].second);
+      if (stopping_) continue;
+      start_what_is_due();
+      for (auto& more : client_.poll(0)) replies.push_back(std::move(more));
+    }
+  }
+
   // Starts all that may be started now; seconds until there may be more.
   double start_what_is_due() {
-    while (!client_.full()) {
+    while (client_.running() + unread_ < judge_.server_.parallel) {
       const double time = now();
       const bool again = !again_.empty() && again_.begin()->first <= time;
       // A server in trouble is not asked about ever more items while the first ones wait.
@@ -215,6 +230,7 @@ class JudgeRun {
   ChatClient client_;
   RateLimit limit_;
   RandomStream random_;
+  int64_t unread_ = 0;  // replies that are here and not stored yet
   int64_t done_ = 0, unjudged_ = 0;
   int failures_in_row_ = 0;
   bool stopping_ = false;

@@ -48,11 +48,18 @@ std::vector<Question> from_rows(const fs::path& root, const std::string& split,
   return questions;
 }
 
-std::vector<Question> from_annotations(const fs::path& root, const std::string& split,
+std::vector<coda::Annotation> load_annotations(const fs::path& root, const std::string& split) {
+  std::vector<coda::Annotation> out;
+  for (const fs::path& file : coda::list_annotations(root, split)) {
+    out.push_back(coda::load_annotation(file));
+  }
+  return out;
+}
+
+std::vector<Question> from_annotations(const std::vector<coda::Annotation>& annotations,
                                        const std::string& task) {
   std::vector<Question> questions;
-  for (const fs::path& file : coda::list_annotations(root, split)) {
-    const coda::Annotation a = coda::load_annotation(file);
+  for (const coda::Annotation& a : annotations) {
     const std::string image = a.image.generic_string();
     if (task == coda::kTasks[0]) {
       questions.push_back({task, a.id, "", -1, image, a.summary, ""});
@@ -70,6 +77,10 @@ std::vector<Question> from_annotations(const fs::path& root, const std::string& 
     }
   }
   return questions;
+}
+
+fs::path question_file(const fs::path& root, const std::string& split, const std::string& task) {
+  return root / "CODA-LM" / coda::split_name(split) / "vqa_anno" / (task + ".jsonl");
 }
 
 }  // namespace
@@ -103,9 +114,25 @@ ImageName parse_image_name(const std::string& image, const std::string& where) {
 
 std::vector<Question> load_questions(const fs::path& root, const std::string& split,
                                      const std::string& task) {
-  const fs::path file = root / "CODA-LM" / coda::split_name(split) / "vqa_anno" / (task + ".jsonl");
+  const fs::path file = question_file(root, split, task);
   return fs::exists(file) ? from_rows(root, split, file, task)
-                          : from_annotations(root, split, task);
+                          : from_annotations(load_annotations(root, split), task);
+}
+
+std::array<std::vector<Question>, 3> load_all_questions(const fs::path& root,
+                                                        const std::string& split) {
+  std::array<std::vector<Question>, 3> out;
+  std::optional<std::vector<coda::Annotation>> annotations;  // read once, where any task needs them
+  for (size_t t = 0; t < 3; ++t) {
+    const fs::path file = question_file(root, split, coda::kTasks[t]);
+    if (fs::exists(file)) {
+      out[t] = from_rows(root, split, file, coda::kTasks[t]);
+      continue;
+    }
+    if (!annotations) annotations = load_annotations(root, split);
+    out[t] = from_annotations(*annotations, coda::kTasks[t]);
+  }
+  return out;
 }
 
 TaskAnswers load_answers(const fs::path& dir, const std::string& task,

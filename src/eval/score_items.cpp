@@ -155,10 +155,9 @@ Json mean_of_tasks(const Json& tasks, const char* key) {
 }  // namespace
 
 Tasks load_tasks(const std::filesystem::path& root, const std::string& split) {
+  auto questions = load_all_questions(root, split);
   Tasks tasks;
-  for (size_t t = 0; t < 3; ++t) {
-    tasks[t] = {coda::kTasks[t], load_questions(root, split, coda::kTasks[t])};
-  }
+  for (size_t t = 0; t < 3; ++t) tasks[t] = {coda::kTasks[t], std::move(questions[t])};
   return tasks;
 }
 

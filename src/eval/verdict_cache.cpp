@@ -94,7 +94,8 @@ struct VerdictCache::Impl {
     }
     // A commit then costs no flush to the disk and still survives the end of the process; a loss of
     // power may take the last verdicts, never the file.
-    run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL", "open");
+    run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 8000",
+        "open");
     if (empty) {
       run(str("BEGIN IMMEDIATE; PRAGMA application_id = ", kApplication,
               "; PRAGMA user_version = ", kVersion, "; ", kSchema, "; COMMIT"),

@@ -67,9 +67,8 @@ class OpenAiJudge final : public Judge {
   // Sends what the cache lacks. An item whose attempts all failed comes back unjudged with the
   // reason, and is not cached. Throws
   //   Interrupted  after SIGINT or SIGTERM, once the replies on their way are in the cache
-  //   Error        when no request can succeed: the key, the model or the certificate is refused,
-  //   or
-  //                ten items in a row or all of them failed
+  //   Error        when no request can succeed: key, model or certificate are refused, ten items in
+  //                a row failed, or all of them
   std::vector<Verdict> rate_all(const std::vector<JudgeRequest>& requests) override;
 
   // What a request needs when it does not go through rate_all (a batch, an estimate).

