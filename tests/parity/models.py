@@ -188,6 +188,30 @@ def check_sparse_export(folder):
         print(f"joined, upcycled, exported, imported (kv heads {kv}, tied {tie}): the same logits", flush=True)
 
 
+def check_trained(folder):
+    """What a user does: two checkpoints joined, trained on driving scenes by the recipe for Qwen2.5 (its steps cut
+    short, its router linear), exported, opened in transformers."""
+    vision, _, _, _ = FAMILIES["llama_biases"]
+    model = random_model(copy.deepcopy(vision), text(Qwen2Config, tie_word_embeddings=True), {"tie_word_embeddings": True})
+    language = model.model.language_model
+    write_part(folder / "language", {"model." + key: value for key, value in language.state_dict().items()}, language.config.to_dict())
+    save_tower(folder / "vision", model)
+    run("mose-model", "init", "--vision", folder / "vision", "--language", folder / "language", "--chat-template", "chatml", "--out", folder / "joined")
+    run("mose-data", "scenes", "--out", folder / "set", "--train", 6, "--val", 2, "--test", 1, "--seed", 3)
+    sets = {"init_from": folder / "joined", "data.root": folder / "set", "moe.router": '"skill"', "data.loader.batch_samples": 4,
+            "stages.projector.steps": 2, "stages.projector.accumulate": 2, "stages.router.steps": 20, "stages.router.cache_tokens": 2000,
+            "stages.router.cache_batch": 256, "stages.router.loss.stage.value": 0, "stages.finetune.steps": 3,
+            "stages.finetune.accumulate": 2, "stages.finetune.lr": 0.01}
+    recipe = pathlib.Path(__file__).resolve().parents[2] / "configs/recipes/coda_qwen2_5_1_5b_x4.json"
+    run("mose-train", "--config", recipe, *(f"--set={key}={value}" for key, value in sets.items()), "--run", folder / "run")
+    ids, pixels = random_input(16)
+    found = ours(folder, folder / "run/model", ids, pixels)["logits"]
+    before = ours(folder, folder / "joined", ids, pixels)["logits"]
+    check(worst(found, before) > 1e-3, "training changed nothing")
+    check_export("trained", folder, folder / "run/model", None, ids, pixels, logits=found)
+    print("joined, trained by skill, exported: the same logits in transformers", flush=True)
+
+
 def check_joined_phi(folder):
     """Phi's own head has a bias, which LLaVA's has not there: the joined model keeps it, the export refuses."""
     vision, language, more, _ = FAMILIES["phi"]
@@ -378,7 +402,7 @@ def main():
             if not chosen or family in chosen:
                 (folder / family).mkdir()
                 check_family(folder / family, family)
-        for test in (check_sparse_export, check_joined_phi, check_original_llava, check_qwen, check_moe_llava):
+        for test in (check_sparse_export, check_trained, check_joined_phi, check_original_llava, check_qwen, check_moe_llava):
             if not chosen or test.__name__ in chosen:
                 (folder / test.__name__).mkdir()
                 test(folder / test.__name__)
