@@ -23,7 +23,8 @@ void ArmSpec::visit(FieldVisitor& v) {
   v.field("answers", answers, "folder of answer files");
   v.field("blind_answers", blind_answers, "answer files of the blind run");
   v.field("items", items, "items.jsonl; empty for the one beside the scores, where there is one");
-  v.field("predict", predict, "predict.json; empty for the one in the folder of answers");
+  v.field("predict", predict,
+          "predict.json; empty for the one in the folder of answers or in the scores");
   v.field("routing", routing,
           "routing.json of a run: before and after router pretraining, after fine-tuning");
   v.field("activated_parameters", activated_parameters, "parameters a token uses; 0: not known", 0);
@@ -125,6 +126,7 @@ std::vector<Arm> load_arms(const ReportSpec& spec) {
       arm.rated = rated_by(arm.items, arm.judge);
     }
     arm.predict = load_predict(from.predict, from.answers);
+    if (arm.predict.is_null()) arm.predict = arm.scores.value("predict", Json());
     arm.blind_predict = load_predict("", from.blind_answers);
     arms.push_back(std::move(arm));
   }
@@ -210,7 +212,9 @@ std::string render_report(const ReportSpec& spec) {
   return str(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<meta name=\"color-scheme\" content=\"light dark\">\n<title>",
+      "<meta name=\"color-scheme\" content=\"light dark\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
+      "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>",
       html_escape(spec.title), "</title>\n<style>\n", report::style(),
       "</style>\n</head>\n<body>\n", "<header><div class=\"eyebrow\">mose",
       spec.split.empty() ? "" : " &middot; ",

@@ -22,6 +22,9 @@ Json score(const ScoreOptions& options, const std::function<void(const Json&)>& 
               {"comparable", false},
               {"comparability", ""},
               {"split", coda::split_name(options.split)}};
+  // How the answers were made goes with their scores: a control or an oracle stays declared.
+  const auto made = options.answers / "predict.json";
+  if (std::filesystem::exists(made)) out["predict"] = load_json(made);
   Json by_judge = Json::object();
   Json details = Json::object();
   // All of them first: a wrong option of the last must not come after the first has been paid.

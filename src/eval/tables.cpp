@@ -11,8 +11,9 @@ std::string shown(const Json& cell, const std::string& column) {
   if (cell.is_null()) return "-";
   if (cell.is_string()) return replace_all(cell.get<std::string>(), "|", "\\|");
   if (cell.is_number_integer()) return cell.dump();
-  const bool fine = column.rfind("p ", 0) == 0 || column == "kappa" || column == "pearson" ||
-                    column == "spearman";
+  const bool p_value = column.rfind("p ", 0) == 0;
+  if (p_value && cell.get<double>() < 0.0005) return "<0.001";
+  const bool fine = p_value || column == "kappa" || column == "pearson" || column == "spearman";
   return fixed(cell.get<double>(), fine ? 3 : 2);
 }
 

@@ -22,7 +22,8 @@ struct ArmSpec {
   std::string answers;            // folder of answer files, for the sample pictures
   std::string blind_answers;
   std::string items;    // items.jsonl; "" for the one beside scores.json, where there is one
-  std::string predict;  // predict.json of the answers; "" for the one in their folder
+  std::string predict;  // predict.json of the answers; "" for the one in their folder or
+                        // in scores.json
   std::string routing;  // routing.json of a run: the header, "before", "after", "final"
   int64_t activated_parameters = 0, total_parameters = 0;  // 0: not known
   double train_seconds = 0;

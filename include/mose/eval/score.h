@@ -34,6 +34,7 @@ struct ScoreOptions {
 
 // The content of scores.json:
 //   judge, comparable, comparability (a sentence), split
+//   predict: the answers' predict.json where there is one (form, controls, oracle, counts, seconds)
 //   tasks.<task>: official, strict (0 to 100 or null), count, judged, missing, unjudged, empty,
 //     duplicate, unknown, repeat_deviation (of a judge asked more than once: the root mean variance
 //     of an item's verdicts), and lists.<the same> with the items' names (the first 50)

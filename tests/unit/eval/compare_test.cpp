@@ -230,6 +230,8 @@ TEST(Tables, MarkdownCsvAndJson) {
             "table,row,column,value\r\nu,r / s,c,1\r\nt,a|b,n,3\r\nt,a|b,mean,1.005\r\n"
             "t,a|b,p sign,0.0421\r\nt,\"x,\"\"y\",n,\r\nt,\"x,\"\"y\",mean,2\r\n"
             "t,\"x,\"\"y\",p sign,1\r\n");
+  EXPECT_THAT(format_tables({{"v", "", {"a", "p sign"}, {{"x", 1e-9}}, 1}}, "markdown"),
+              HasSubstr("| x | <0.001 |"));
   EXPECT_EQ(tables_json({one})["t"][1]["mean"], 2);
   EXPECT_THROW(format_tables({one}, "html"), UsageError);
 }

@@ -204,6 +204,14 @@ TEST_F(Report, ControlsAndCountsOfThePredictionAreDeclared) {
   save_json(set.dir / "blind" / "predict.json", {{"blind", true}, {"seconds", 3}});
   const std::string html = render();
   EXPECT_EQ(unbalanced(html), "");
+  // An arm without a folder of answers has what score took over from it.
+  Json scores = load_json(set.dir / "scores.json");
+  EXPECT_FALSE(scores.contains("predict"));
+  scores["predict"] = {{"shuffled_images", true}, {"decoder_passes", 4321}};
+  save_json(set.dir / "scores.json", scores);
+  const std::string taken_over = render();
+  EXPECT_TRUE(shows(taken_over, ">shuffled images</td>"));
+  EXPECT_TRUE(shows(taken_over, ">4321</td>"));
   EXPECT_TRUE(shows(html,
                     "<td class=\"text\">multi turn</td><td class=\"text\">oracle: true "
                     "category in the prompt</td>"));

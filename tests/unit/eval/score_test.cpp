@@ -62,6 +62,12 @@ TEST_F(Score, ReferencesAsAnswersAreAllRight) {
   EXPECT_THAT(s["comparability"].get<std::string>(), HasSubstr("Not comparable"));
 }
 
+TEST_F(Score, HowTheAnswersWereMadeGoesWithTheirScores) {
+  EXPECT_FALSE(run().contains("predict"));
+  save_json(set.answers / "predict.json", {{"oracle_category", true}});
+  EXPECT_EQ(run()["predict"]["oracle_category"], true);
+}
+
 TEST_F(Score, AnswersAreMatchedByImageNotByLine) {
   for (const char* task : coda::kTasks) {
     auto rows = coda::read_rows(coda::answer_file(set.answers, task));
