@@ -7,6 +7,7 @@
 
 #include "models/hf_json.h"
 #include "models/import_layout.h"
+#include "mose/core/config.h"
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "mose/nn/init.h"
@@ -52,6 +53,8 @@ void check_frame(const vision::PreprocessConfig& preprocess, const vision::Confi
 
 void make_on_meta(Imported& out, const Config& config, const std::string& where) {
   try {
+    Config ranged;  // a file's sizes may be any numbers: they are held against the ranges of ours
+    from_json_config(ranged, to_json_config(config), "sizes");
     const nn::InitGuard meta(nn::Init::kMeta);
     out.bundle.model = make_model(config, 0, &out.bundle.taxonomy);
   } catch (const UsageError& e) {

@@ -35,6 +35,8 @@ Bundle tiny_bundle(const Config& config, int64_t width, int64_t height) {
   vision::PreprocessConfig preprocess;
   preprocess.width = width;
   preprocess.height = height;
+  preprocess.mode = "crop";
+  preprocess.filter = "bicubic";
   return {make_model(config, 1, &tests::taxonomy()), tests::tiny_tokenizer(), preprocess, tests::taxonomy()};
 }
 
@@ -60,6 +62,7 @@ TEST(Mutation, CheckpointsOfOthersImportOrAreRefused) {
   config.vision.type = "clip";
   config.vision.image_width = config.vision.image_height = 32;
   config.projector.merge = 1;
+  config.image_token_id = tests::tiny_tokenizer().token_to_id("<image>");
   save_bundle(ours, tiny_bundle(config, 32, 32));
   export_hugging_face(ours, dir);
   const auto load = [&] { import_model(dir, "", "vicuna", tests::taxonomy()); };
