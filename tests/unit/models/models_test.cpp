@@ -112,7 +112,7 @@ TEST(Account, CountsWhatTheModelHolds) {
   // What released decoders have: Phi's, StableLM's, Llama's biases, Qwen2-MoE's shared expert.
   const std::vector<void (*)(language::Config&)> changes = {
       [](language::Config& l) { l.norm = "layer", l.ffn = "gelu", l.parallel = l.qkv_bias = l.out_bias = l.head_bias = true, l.tie_embeddings = false; },
-      [](language::Config& l) { l.norm = "layer", l.rotary_fraction = 0.5, l.qkv_bias = true; },
+      [](language::Config& l) { l.norm = "layer", l.head_dim = 8, l.rotary_fraction = 0.5, l.qkv_bias = true; },
       [](language::Config& l) { l.qkv_bias = l.out_bias = l.ffn_bias = true; }};
   for (const auto change : changes) {
     Config c = tiny_config();
