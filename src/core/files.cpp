@@ -62,6 +62,25 @@ void write_folder(const fs::path& dir, const std::function<void()>& fill) {
   }
 }
 
+fs::path folder_path(const fs::path& dir) {
+  const fs::path path = fs::absolute(dir).lexically_normal();
+  return path.has_filename() ? path : path.parent_path();
+}
+
+void replace_folder(const fs::path& dir, const std::function<void(const fs::path&)>& fill) {
+  make_directories(dir.parent_path());
+  fs::path beside = dir, old = dir;
+  beside += str(".tmp.", ::getpid());
+  old += str(".old.", ::getpid());
+  write_folder(beside, [&] { fill(beside); });
+  // rename() cannot replace a directory with content: the old one steps aside first.
+  std::error_code code;
+  if (fs::exists(dir)) fs::rename(dir, old, code);
+  if (!code) fs::rename(beside, dir, code);
+  if (code) throw Error(str(dir.string(), ": cannot rename into place: ", code.message()));
+  fs::remove_all(old, code);
+}
+
 namespace {
 
 // Devices and pipes (/dev/null, /dev/stdout, a fifo) are written in place: renaming a file over one

@@ -16,21 +16,10 @@ bool contains(const std::vector<int64_t>& items, int64_t item) {
   return std::find(items.begin(), items.end(), item) != items.end();
 }
 
-// RMSNorm, or LayerNorm with a bias.
-class Norm : public torch::nn::Module {
- public:
-  explicit Norm(const Config& c) : eps_(c.norm_eps) {
-    weight_ = register_parameter("weight", nn::constant({c.hidden_size}, 1));
-    if (c.norm == "layer") bias_ = register_parameter("bias", nn::constant({c.hidden_size}, 0));
-  }
-  Tensor forward(const Tensor& x) const {
-    return bias_.defined() ? at::layer_norm(x, {x.size(-1)}, weight_, bias_, eps_) : at::rms_norm(x, {x.size(-1)}, weight_, eps_);
-  }
-
- private:
-  double eps_;
-  Tensor weight_, bias_;
-};
+std::shared_ptr<nn::Norm> make_norm(const Config& c) {
+  if (c.norm == "layer") return std::make_shared<nn::LayerNorm>(c.hidden_size, c.norm_eps);
+  return std::make_shared<nn::RmsNorm>(c.hidden_size, c.norm_eps);
+}
 
 class Attention : public torch::nn::Module {
  public:
@@ -62,9 +51,9 @@ class Layer : public torch::nn::Module {
   Layer(const Config& c, int64_t index, bool sparse, const moe::SkillMap* skills) : index_(index) {
     // What is added to the residual stream starts smaller in deep models (GPT-2).
     const double out_scale = 1 / std::sqrt(2.0 * static_cast<double>(c.layers));
-    input_layernorm_ = register_module("input_layernorm", std::make_shared<Norm>(c));
+    input_layernorm_ = register_module("input_layernorm", make_norm(c));
     self_attn_ = register_module("self_attn", std::make_shared<Attention>(c, index, out_scale));
-    if (!c.parallel) post_attention_layernorm_ = register_module("post_attention_layernorm", std::make_shared<Norm>(c));
+    if (!c.parallel) post_attention_layernorm_ = register_module("post_attention_layernorm", make_norm(c));
     const bool gelu = c.ffn == "gelu";
     if (sparse) {
       moe::Config moe = *c.moe;
@@ -95,7 +84,7 @@ class Layer : public torch::nn::Module {
 
  private:
   int64_t index_;
-  std::shared_ptr<Norm> input_layernorm_, post_attention_layernorm_;
+  std::shared_ptr<nn::Norm> input_layernorm_, post_attention_layernorm_;
   std::shared_ptr<Attention> self_attn_;
   std::shared_ptr<nn::SwiGlu> swiglu_;  // one of these three
   std::shared_ptr<nn::GeluMlp> gelu_;
@@ -116,7 +105,7 @@ class Llama : public LanguageBackbone {
       layers_.push_back(list->register_module(
           std::to_string(i), std::make_shared<Layer>(config, i, contains(places, i), skills)));
     }
-    norm_ = register_module("norm", std::make_shared<Norm>(config));
+    norm_ = register_module("norm", make_norm(config));
   }
 
   Tensor embed(const Tensor& tokens_T) override { return at::embedding(embedding_weight(), tokens_T); }
@@ -149,7 +138,7 @@ class Llama : public LanguageBackbone {
   Tensor frequencies_h_;  // no buffer: it stays float32 when the model is converted
   Tensor embedding_;
   std::vector<std::shared_ptr<Layer>> layers_;
-  std::shared_ptr<Norm> norm_;
+  std::shared_ptr<nn::Norm> norm_;
 };
 
 }  // namespace

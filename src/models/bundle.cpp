@@ -1,7 +1,5 @@
 #include "mose/models/bundle.h"
 
-#include <unistd.h>
-
 #include <set>
 
 #include "mose/core/error.h"
@@ -65,16 +63,11 @@ void check_weights(const VisionLanguageModel& model, const io::StateDict& file) 
   }
 }
 
-}  // namespace
-
-void load_weights(VisionLanguageModel& model, const io::StateDict& file) {
+// The views of weights_for_file share memory with the parameters: filling them fills the model.
+void fill_weights(const VisionLanguageModel& model, const io::StateDict& file) {
   const torch::NoGradGuard no_grad;
-  check_weights(model, file);
-  // The views of weights_for_file share memory with the parameters: filling them fills the model.
   for (const auto& [name, target] : weights_for_file(model)) Tensor(target).copy_(file.get(name));
 }
-
-namespace {
 
 // Only an empty folder or an earlier model is replaced: anything else may be somebody's work.
 void check_replaceable(const fs::path& dir) {
@@ -108,21 +101,9 @@ void save_bundle(const fs::path& folder, const Bundle& bundle) {
 }
 
 void save_bundle(const fs::path& folder, const Bundle& bundle, const io::TensorMap& weights, torch::ScalarType type) {
-  fs::path dir = fs::absolute(folder).lexically_normal();
-  if (!dir.has_filename()) dir = dir.parent_path();  // a trailing slash
+  const fs::path dir = folder_path(folder);
   check_replaceable(dir);
-  make_directories(dir.parent_path());
-  fs::path beside = dir;
-  beside += str(".tmp.", ::getpid());
-  write_folder(beside, [&] { write_files(beside, bundle, weights, type); });
-  // rename() cannot replace a directory with content: the old one steps aside first.
-  fs::path old = dir;
-  old += str(".old.", ::getpid());
-  std::error_code code;
-  if (fs::exists(dir)) fs::rename(dir, old, code);
-  if (!code) fs::rename(beside, dir, code);
-  if (code) throw Error(str(dir.string(), ": cannot rename into place: ", code.message()));
-  fs::remove_all(old, code);
+  replace_folder(dir, [&](const fs::path& beside) { write_files(beside, bundle, weights, type); });
 }
 
 ModelHeader load_header(const fs::path& dir) {
@@ -159,7 +140,7 @@ Bundle load_bundle(const fs::path& dir) {
     check_weights(*make(nn::Init::kMeta), file);
     bundle.model = make(nn::Init::kEmpty);
     bundle.model->to(header.dtype);
-    load_weights(*bundle.model, file);
+    fill_weights(*bundle.model, file);
   } catch (const UsageError& e) {
     throw DataError(str((dir / "config.json").string(), ": ", e.what()));
   } catch (const DataError& e) {

@@ -1,10 +1,8 @@
 #include "mose/models/export.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <set>
 
+#include "models/import_layout.h"
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/strings.h"
@@ -146,10 +144,12 @@ Json tower_json(const vision::Config& c) {
   return j;
 }
 
+// "default" drops the first row: CLIP's class token, or else a patch.
+const char* select_strategy(const vision::Config& c) { return c.type == "clip" || c.drop_first_patch ? "default" : "full"; }
+
 Json config_json(const Config& c, const std::string& dtype) {
   if (c.projector.merge != 1) refuse("its projector merges patches (projector.merge > 1)");
   if (c.projector.hidden_size != 0 && c.projector.hidden_size != c.language.hidden_size) refuse("its projector's width is not the decoder's");
-  const bool drops = c.vision.type == "clip" || c.vision.drop_first_patch;
   return {{"architectures", {"LlavaForConditionalGeneration"}},
           {"model_type", "llava"},
           {"torch_dtype", dtype},
@@ -159,32 +159,20 @@ Json config_json(const Config& c, const std::string& dtype) {
           {"multimodal_projector_bias", true},
           {"tie_word_embeddings", c.language.tie_embeddings},
           {"vision_feature_layer", -1},
-          {"vision_feature_select_strategy", drops ? "default" : "full"},
+          {"vision_feature_select_strategy", select_strategy(c.vision)},
           {"vision_config", tower_json(c.vision)},
           {"text_config", decoder_json(c.language)}};
 }
 
-std::string name_there(const std::string& ours, bool phi) {
-  if (ours.starts_with("lm_head.")) return "language_model." + ours;
-  for (const auto& [from, to] : {std::pair<std::string, std::string>{"model.vision_tower.", "vision_tower.vision_model."},
-                                 {"model.multi_modal_projector.", "multi_modal_projector."},
-                                 {"model.language_model.", "language_model.model."}}) {
-    if (!ours.starts_with(from)) continue;
-    std::string name = to + ours.substr(from.size());
-    if (phi) {
-      if (const size_t at = name.find(".o_proj."); at != std::string::npos) name.replace(at, 8, ".dense.");
-      if (const std::string norm = to + "norm."; name.starts_with(norm)) name = to + "final_layernorm." + name.substr(norm.size());
-    }
-    return name;
-  }
-  refuse("tensor \"" + ours + "\" has no place there");
-}
-
-io::TensorMap tensors_there(const io::StateDict& file, const Config& config) {
+// Where the importer would look for our tensors, there they are put.
+io::TensorMap tensors_there(const io::StateDict& file, const Config& config, const Json& config_there) {
+  const auto origins = hugging_face_llava(config_there, "the exported config").origins;
   io::TensorMap out;
   for (const std::string& name : file.names()) {
     if (name.starts_with("region_head.")) continue;  // serves training only
-    out[name_there(name, config.language.ffn == "gelu")] = file.get(name);
+    const Origin* origin = origin_of(origins, name);
+    if (!origin) refuse("tensor \"" + name + "\" has no place there");
+    out[names_in_file(*origin, name).front()] = file.get(name);
   }
   const auto options = out.begin()->second.options();
   const int64_t Dv = config.vision.hidden_size, D = config.language.hidden_size;
@@ -204,11 +192,10 @@ io::TensorMap tensors_there(const io::StateDict& file, const Config& config) {
 }
 
 Json processor_json(const Config& c) {
-  const bool clip = c.vision.type == "clip";
   return {{"processor_class", "LlavaProcessor"},
           {"patch_size", c.vision.patch_size},
-          {"vision_feature_select_strategy", clip || c.vision.drop_first_patch ? "default" : "full"},
-          {"num_additional_image_tokens", clip ? 1 : 0},
+          {"vision_feature_select_strategy", select_strategy(c.vision)},
+          {"num_additional_image_tokens", c.vision.type == "clip" ? 1 : 0},
           {"image_token", "<image>"}};
 }
 
@@ -221,7 +208,7 @@ void export_hugging_face(const fs::path& from, const fs::path& to) {
   }
   const Json config = config_json(header.config, header.dtype == torch::kBFloat16 ? "bfloat16" : "float32");
   const io::StateDict file = io::StateDict::open(from);
-  const io::TensorMap tensors = tensors_there(file, header.config);
+  const io::TensorMap tensors = tensors_there(file, header.config, config);
   const text::Tokenizer tokenizer = text::Tokenizer::load(from);
   const vision::PreprocessConfig preprocess = vision::load_preprocess(from);
   if (preprocess.filter == "area") refuse("its pictures are resized with the filter \"area\", which no processor there has");
@@ -232,20 +219,13 @@ void export_hugging_face(const fs::path& from, const fs::path& to) {
   if (fs::exists(to, code) && !(fs::is_directory(to, code) && fs::is_empty(to, code))) {
     throw UsageError(to.string() + ": expected a new or empty folder");
   }
-  fs::path beside = fs::absolute(to).lexically_normal();
-  if (!beside.has_filename()) beside = beside.parent_path();
-  const fs::path target = beside;
-  make_directories(target.parent_path());
-  beside += str(".tmp.", ::getpid());
-  write_folder(beside, [&] {
+  replace_folder(folder_path(to), [&](const fs::path& beside) {
     save_json(beside / "config.json", config);
     io::save_sharded(beside, tensors);
     tokenizer.save(beside);
     vision::save_preprocess(beside, preprocess);
     save_json(beside / "processor_config.json", processor_json(header.config));
   });
-  fs::rename(beside, target, code);
-  if (code) throw Error(str(target.string(), ": cannot rename into place: ", code.message()));
 }
 
 }  // namespace mose::models

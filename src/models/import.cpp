@@ -7,6 +7,7 @@
 
 #include "models/hf_json.h"
 #include "models/import_layout.h"
+#include "models/upcycling.h"
 #include "mose/core/config.h"
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
@@ -60,13 +61,6 @@ void make_on_meta(Imported& out, const Config& config, const std::string& where)
   } catch (const UsageError& e) {
     throw DataError(str(where, ": ", e.what()));
   }
-}
-
-const Origin* origin_of(const std::vector<Origin>& origins, const std::string& name) {
-  for (const Origin& origin : origins) {
-    if (name.starts_with(origin.ours)) return &origin;
-  }
-  return nullptr;
 }
 
 // Fills out.weights with views of the files. Parameters outside all origins are left to the caller.
@@ -197,13 +191,7 @@ Imported join_checkpoints(const fs::path& vision, const fs::path& language, cons
 
 void upcycle(Imported& imported, const moe::Config& moe, uint64_t seed) {
   Config config = imported.bundle.model->config();
-  if (config.language.moe) throw UsageError("upcycling: expected a dense model, found one with sparse layers");
-  const int64_t width = config.language.intermediate_size;
-  if (moe.intermediate != 0 && moe.intermediate != width) {
-    throw UsageError(str("moe.intermediate = ", moe.intermediate, ": upcycling copies the dense FFN, so expected 0 or its width ", width));
-  }
-  if (moe.shared_ffn > 0) throw UsageError("upcycling: moe.shared_ffn would add what the dense model does not compute; expected 0");
-  if (config.language.ffn_bias) throw UsageError("upcycling: experts have no biases, but this model's FFNs do (language.ffn_bias)");
+  check_upcycling(config.language, moe);
   config.language.moe = moe;
   make_on_meta(imported, config, "upcycling");
   torch::manual_seed(seed);
@@ -213,13 +201,10 @@ void upcycle(Imported& imported, const moe::Config& moe, uint64_t seed) {
       sparse[name] = found->second;
       continue;
     }
-    const size_t experts = name.find(".mlp.experts.");
-    if (experts == std::string::npos) {  // a router, drawn as moe::make_router draws it
-      sparse[name] = nn::uniform(shape.sizes(), 1 / std::sqrt(static_cast<double>(config.language.hidden_size)));
-      continue;
-    }
-    const size_t part = name.find('.', experts + std::string(".mlp.experts.").size());
-    sparse[name] = imported.weights.at(name.substr(0, experts) + ".mlp" + name.substr(part));
+    const std::string source = copied_by_expert(name);
+    sparse[name] = source.empty()  // a router, drawn as moe::make_router draws it
+                       ? nn::uniform(shape.sizes(), 1 / std::sqrt(static_cast<double>(config.language.hidden_size)))
+                       : imported.weights.at(source);
   }
   imported.weights = std::move(sparse);
 }

@@ -73,39 +73,42 @@ void read_window(const Json& json, language::Config& c, bool enabled, int64_t wi
   if (!c.sliding_layers.empty()) c.sliding_window = window;
 }
 
-ImportedDecoder read_llama(const Json& json, const std::string& where) {
-  ImportedDecoder d;
-  d.config = common(json, {}, where);
-  d.config.norm_eps = value_or(json, "rms_norm_eps", 1e-6, where);
-  read_rope(json, d.config, 1, where);
+// Llama, and what is built like it: RMSNorm, SwiGLU, rotary embedding over the whole head.
+language::Config llama_like(const Json& json, const Defaults& d, const std::string& where) {
+  language::Config c = common(json, d, where);
+  c.norm_eps = value_or(json, "rms_norm_eps", d.eps, where);
+  read_rope(json, c, 1, where);
   require<std::string>(json, "hidden_act", "silu", "silu", where);
-  d.config.qkv_bias = d.config.out_bias = value_or(json, "attention_bias", false, where);
-  d.config.ffn_bias = value_or(json, "mlp_bias", false, where);
-  return d;
+  return c;
+}
+
+ImportedDecoder read_llama(const Json& json, const std::string& where) {
+  language::Config c = llama_like(json, {}, where);
+  c.qkv_bias = c.out_bias = value_or(json, "attention_bias", false, where);
+  c.ffn_bias = value_or(json, "mlp_bias", false, where);
+  return {c};
 }
 
 ImportedDecoder read_mistral(const Json& json, const std::string& where) {
-  ImportedDecoder d;
-  d.config = common(json, {.intermediate = 14336, .kv_heads = 8, .positions = 131072}, where);
-  d.config.norm_eps = value_or(json, "rms_norm_eps", 1e-6, where);
-  read_rope(json, d.config, 1, where);
-  require<std::string>(json, "hidden_act", "silu", "silu", where);
+  language::Config c = llama_like(json, {.intermediate = 14336, .kv_heads = 8, .positions = 131072}, where);
   const auto window = json.contains("sliding_window") ? value_or<int64_t>(json, "sliding_window", 0, where) : int64_t{4096};
-  read_window(json, d.config, true, window, [](int64_t) { return true; }, where);
-  return d;
+  read_window(json, c, true, window, [](int64_t) { return true; }, where);
+  return {c};
+}
+
+// Which layers have Qwen2's windows, where they are used: `rule` tells by layer and max_window_layers.
+template <class Rule>
+void read_qwen_window(const Json& json, language::Config& c, Rule rule, const std::string& where) {
+  const auto limit = value_or<int64_t>(json, "max_window_layers", 28, where);
+  read_window(json, c, value_or(json, "use_sliding_window", false, where), value_or<int64_t>(json, "sliding_window", 4096, where),
+              [&](int64_t i) { return rule(i, limit); }, where);
 }
 
 ImportedDecoder read_qwen2(const Json& json, const std::string& where) {
-  ImportedDecoder d;
-  d.config = common(json, {.vocabulary = 151936, .intermediate = 22016, .kv_heads = 32, .positions = 32768}, where);
-  d.config.norm_eps = value_or(json, "rms_norm_eps", 1e-6, where);
-  read_rope(json, d.config, 1, where);
-  require<std::string>(json, "hidden_act", "silu", "silu", where);
-  d.config.qkv_bias = true;
-  const auto full = value_or<int64_t>(json, "max_window_layers", 28, where);
-  read_window(json, d.config, value_or(json, "use_sliding_window", false, where),
-              value_or<int64_t>(json, "sliding_window", 4096, where), [&](int64_t i) { return i >= full; }, where);
-  return d;
+  language::Config c = llama_like(json, {.vocabulary = 151936, .intermediate = 22016, .kv_heads = 32, .positions = 32768}, where);
+  c.qkv_bias = true;
+  read_qwen_window(json, c, [](int64_t i, int64_t full) { return i >= full; }, where);
+  return {c};
 }
 
 // Qwen's first version, whose code came with its files. Its stretching beyond seq_length (NTK, log n) is
@@ -171,10 +174,7 @@ ImportedDecoder read_phi(const Json& json, const std::string& where) {
 
 ImportedDecoder read_mixtral(const Json& json, const std::string& where) {
   ImportedDecoder d;
-  d.config = common(json, {.intermediate = 14336, .kv_heads = 8, .positions = 131072}, where);
-  d.config.norm_eps = value_or(json, "rms_norm_eps", 1e-5, where);
-  read_rope(json, d.config, 1, where);
-  require<std::string>(json, "hidden_act", "silu", "silu", where);
+  d.config = llama_like(json, {.intermediate = 14336, .kv_heads = 8, .positions = 131072, .eps = 1e-5}, where);
   read_window(json, d.config, true, value_or<int64_t>(json, "sliding_window", 0, where), [](int64_t) { return true; }, where);
   moe::Config moe;
   moe.experts = value_or<int64_t>(json, "num_local_experts", 8, where);
@@ -191,16 +191,10 @@ ImportedDecoder read_mixtral(const Json& json, const std::string& where) {
 }
 
 ImportedDecoder read_qwen2_moe(const Json& json, const std::string& where) {
-  ImportedDecoder d;
-  d.config = common(json, {.vocabulary = 151936, .width = 2048, .intermediate = 5632, .layers = 24, .heads = 16, .kv_heads = 16, .positions = 32768}, where);
-  auto& c = d.config;
-  c.norm_eps = value_or(json, "rms_norm_eps", 1e-6, where);
-  read_rope(json, c, 1, where);
-  require<std::string>(json, "hidden_act", "silu", "silu", where);
+  language::Config c = llama_like(json, {.vocabulary = 151936, .width = 2048, .intermediate = 5632, .layers = 24, .heads = 16,
+                                         .kv_heads = 16, .positions = 32768}, where);
   c.qkv_bias = value_or(json, "qkv_bias", true, where);
-  const auto full = value_or<int64_t>(json, "max_window_layers", 28, where);
-  read_window(json, c, value_or(json, "use_sliding_window", false, where), value_or<int64_t>(json, "sliding_window", 4096, where),
-              [&](int64_t i) { return (i + 1) % 2 != 0 && i < full; }, where);
+  read_qwen_window(json, c, [](int64_t i, int64_t limit) { return (i + 1) % 2 != 0 && i < limit; }, where);
   moe::Config moe;
   moe.experts = value_or<int64_t>(json, "num_experts", 60, where);
   moe.top_k = value_or<int64_t>(json, "num_experts_per_tok", 4, where);
@@ -216,7 +210,7 @@ ImportedDecoder read_qwen2_moe(const Json& json, const std::string& where) {
     if ((i + 1) % step == 0 && std::find(dense.begin(), dense.end(), i) == dense.end()) moe.layers.push_back(i);
   }
   if (!moe.layers.empty()) c.moe = moe;
-  return d;
+  return {c};
 }
 
 struct Family {

@@ -17,7 +17,7 @@ using Replacements = std::vector<std::pair<std::string, std::string>>;
 
 struct ImportedDecoder {
   language::Config config;
-  Replacements replacements;
+  Replacements replacements = {};
   std::string prefix = "model.";  // of all tensors but the head
 };
 

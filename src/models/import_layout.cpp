@@ -102,7 +102,7 @@ Layout hugging_face_llava(const Json& json, const std::string& where) {
   require(json, "multimodal_projector_bias", true, true, where);
   c.image_token_id = json_int(json, has(json, "image_token_index") ? "image_token_index" : "image_token_id", where);
   out.origins = {
-      {"model.vision_tower.", {"vision_tower.", "vision_tower.vision_model.", "model.vision_tower.", "model.vision_tower.vision_model."}, {}, 0},
+      {"model.vision_tower.", {"vision_tower.vision_model.", "vision_tower.", "model.vision_tower.", "model.vision_tower.vision_model."}, {}, 0},
       {"model.multi_modal_projector.", {"multi_modal_projector.", "model.multi_modal_projector."}, {}, 0},
       {"model.language_model.", {"language_model.model.", "model.language_model."}, decoder.replacements, 0},
       {"lm_head.", {"language_model.lm_head.", "lm_head."}, {}, 0}};
@@ -143,6 +143,13 @@ Layout original_llava(const Json& json, const Json& tower, bool tower_in_file, c
   if (tower_in_file) out.origins.push_back({"model.vision_tower.", kOwnTower, {}, 0});
   else out.origins.push_back({"model.vision_tower.", {"vision_model.", ""}, {}, 1});
   return out;
+}
+
+const Origin* origin_of(const std::vector<Origin>& origins, const std::string& ours) {
+  for (const Origin& origin : origins) {
+    if (ours.starts_with(origin.ours)) return &origin;
+  }
+  return nullptr;
 }
 
 std::vector<std::string> names_in_file(const Origin& origin, const std::string& ours) {

@@ -1,7 +1,6 @@
 // Which tensor of which file each of our parameters is: the layouts of whole models and of their parts.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -33,7 +32,9 @@ Layout hugging_face_llava(const Json& json, const std::string& where);
 bool is_original_llava(const Json& json);
 Layout original_llava(const Json& json, const Json& tower, bool tower_in_file, const std::string& where);
 
-// The file's names that a parameter may have.
+// The part that a parameter belongs to, or none.
+const Origin* origin_of(const std::vector<Origin>& origins, const std::string& ours);
+// The names that a parameter may have in the file, those that the export writes first.
 std::vector<std::string> names_in_file(const Origin& origin, const std::string& ours);
 // The tensor, or a block of its rows (Replacements); undefined when the file has no such name.
 torch::Tensor find_tensor(const io::StateDict& file, const std::string& name, std::string& plain_name);

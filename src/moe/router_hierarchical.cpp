@@ -23,13 +23,13 @@ class HierarchicalSkillRouter : public Router {
   // skills_of_stage_ are the sizes of the stages; `order` lists the skills stage by stage.
   HierarchicalSkillRouter(const Config& config, int64_t width, const SkillMap& map,
                           std::vector<int64_t> skills_of_stage, const std::vector<int64_t>& order)
-      : config_(config), shared_count_(config.shared_experts), skills_of_stage_(std::move(skills_of_stage)),
+      : config_(config), skills_of_stage_(std::move(skills_of_stage)),
         in_order_(std::is_sorted(order.begin(), order.end())) {
     const int64_t skills = static_cast<int64_t>(order.size());
     stage_ = register_module("stage", std::make_shared<LinearWeight>(map.stages, width));
     skill_ = register_module("skill", std::make_shared<LinearWeight>(skills, width));
-    if (shared_count_ > 0) {
-      shared_ = register_module("shared", std::make_shared<LinearWeight>(shared_count_, width));
+    if (config_.shared_experts > 0) {
+      shared_ = register_module("shared", std::make_shared<LinearWeight>(config_.shared_experts, width));
     }
     // A copy: moving this module must not move the caller's tensor.
     assignment_SE_ = register_buffer("assignment", map.assignment_SE.to(torch::kFloat32, false, true));
@@ -44,11 +44,11 @@ class HierarchicalSkillRouter : public Router {
     routing.stage_logits_TG = linear_float32(x_TD, stage_->weight);
     routing.skill_logits_TS = skill_log_probabilities(x_TD, routing.stage_logits_TG->log_softmax(1));
     torch::Tensor p_TE = at::mm(routing.skill_logits_TS->exp(), assignment_SE_);
-    if (shared_count_ > 0) {
+    if (config_.shared_experts > 0) {
       // softmax of (0, shared logits): the first share is the skills'.
       const torch::Tensor q = at::constant_pad_nd(linear_float32(x_TD, shared_->weight), {1, 0}).softmax(1);
-      const int64_t serving = p_TE.size(1) - shared_count_;
-      p_TE = at::cat({p_TE.narrow(1, 0, serving) * q.narrow(1, 0, 1), q.narrow(1, 1, shared_count_)}, 1);
+      const int64_t serving = p_TE.size(1) - config_.shared_experts;
+      p_TE = at::cat({p_TE.narrow(1, 0, serving) * q.narrow(1, 0, 1), q.narrow(1, 1, config_.shared_experts)}, 1);
     }
     routing.probabilities_TE = p_TE;
     routing.logits_TE = (p_TE + std::numeric_limits<float>::min()).log();
@@ -87,7 +87,6 @@ class HierarchicalSkillRouter : public Router {
   }
 
   Config config_;
-  int64_t shared_count_;
   std::vector<int64_t> skills_of_stage_;
   bool in_order_;  // the skills already stand stage by stage
   std::shared_ptr<LinearWeight> stage_, skill_, shared_;

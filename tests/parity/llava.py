@@ -1,10 +1,7 @@
 """LLaVA checkpoints that transformers writes, imported: the same logits, the same tensors, clear refusals."""
 
 import json
-import os
 import pathlib
-import shutil
-import subprocess
 import sys
 import tempfile
 
@@ -13,37 +10,12 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch
-from transformers import (CLIPImageProcessor, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration,
-                          Qwen2Config, SiglipImageProcessor, SiglipVisionConfig)
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, Qwen2Config, SiglipVisionConfig
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration/exit_codes"))
-import tiny_model  # noqa: E402
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from small_models import IMAGE, SIZE, check, run, text, tower, write_processor  # noqa: E402
 
-BIN = pathlib.Path(os.environ["MOSE_BIN"])
-SIZE, VOCABULARY, IMAGE = 28, 300, 256
 PROMPT = "<image>\nA red car in the ego lane. Slow down!"
-
-
-def check(condition, message):
-    if not condition:
-        sys.exit(f"FAILED: {message}")
-
-
-def run(program, *args, code=0):
-    done = subprocess.run([BIN / program, *map(str, args)], capture_output=True, text=True, timeout=300, check=False)
-    check(done.returncode == code, f"{program} {' '.join(map(str, args))}: exit code {done.returncode}: {done.stderr}")
-    return done.stderr
-
-
-def text(kind, **more):
-    sizes = dict(hidden_size=24, intermediate_size=44, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-                 vocab_size=VOCABULARY, pad_token_id=None, bos_token_id=None, eos_token_id=None)
-    return kind(**(sizes | more))
-
-
-def tower(kind, **more):
-    sizes = dict(hidden_size=20, intermediate_size=36, num_hidden_layers=4, num_attention_heads=4, image_size=SIZE, patch_size=7)
-    return kind(**(sizes | more))
 
 
 # Odd head sizes, grouped heads, tied and untied embeddings, both towers, several feature layers.
@@ -67,18 +39,6 @@ def write_checkpoint(folder, vision, language, more, dtype=torch.float32, shard=
     model = model.to(dtype).eval()
     model.save_pretrained(folder, max_shard_size=shard)
     return model, write_processor(folder, vision)
-
-
-def write_processor(folder, vision):
-    """preprocessor_config.json and a tokenizer that knows <image>."""
-    processor = CLIPImageProcessor if vision.model_type == "clip_vision_model" else SiglipImageProcessor
-    size = {"shortest_edge": SIZE} if processor is CLIPImageProcessor else {"height": SIZE, "width": SIZE}
-    crop = {"crop_size": {"height": SIZE, "width": SIZE}} if processor is CLIPImageProcessor else {}
-    processor(size=size, **crop).save_pretrained(folder)
-    tiny_model.make_tokenizer(folder.parent)
-    shutil.move(folder.parent / "tokenizer/tokenizer.json", folder)
-    shutil.rmtree(folder.parent / "tokenizer")
-    return processor(size=size, **crop)
 
 
 def check_logits(name, folder, picture):

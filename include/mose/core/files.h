@@ -43,6 +43,12 @@ void make_directories(const std::filesystem::path& path);
 // Makes the folder anew and calls `fill`; when that throws, the folder is removed with what it holds.
 void write_folder(const std::filesystem::path& dir, const std::function<void()>& fill);
 
+// Absolute, and without a slash at its end.
+std::filesystem::path folder_path(const std::filesystem::path& dir);
+
+// `fill` writes a folder beside `dir`, a folder_path, which then takes its place; an earlier one stays until then.
+void replace_folder(const std::filesystem::path& dir, const std::function<void(const std::filesystem::path& beside)>& fill);
+
 // SHA-256 in lower-case hexadecimal.
 std::string sha256(std::string_view bytes);
 

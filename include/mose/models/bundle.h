@@ -42,7 +42,5 @@ Bundle load_bundle(const std::filesystem::path& dir);
 // Parameters as files hold them: stacked experts become one key an expert,
 // experts.{e}.{gate_proj,up_proj,down_proj}.weight, as transformers writes them.
 io::TensorMap weights_for_file(const VisionLanguageModel& model);
-// Fills the model; DataError names a missing, surplus or mis-shaped tensor.
-void load_weights(VisionLanguageModel& model, const io::StateDict& file);
 
 }  // namespace mose::models

@@ -23,21 +23,26 @@ class Linear : public torch::nn::Module {
   torch::Tensor weight, bias;
 };
 
+class Norm : public torch::nn::Module {
+ public:
+  virtual torch::Tensor forward(const torch::Tensor& x) const = 0;
+};
+
 // y = x / sqrt(mean(x^2) + eps) * weight, over the last dimension (Zhang and Sennrich, 2019).
-class RmsNorm : public torch::nn::Module {
+class RmsNorm : public Norm {
  public:
   RmsNorm(int64_t width, double eps);
-  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor forward(const torch::Tensor& x) const override;
   torch::Tensor weight;
 
  private:
   double eps_;
 };
 
-class LayerNorm : public torch::nn::Module {
+class LayerNorm : public Norm {
  public:
   LayerNorm(int64_t width, double eps);
-  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor forward(const torch::Tensor& x) const override;
   torch::Tensor weight, bias;
 
  private:
