@@ -16,6 +16,16 @@ constexpr uint64_t kNoPair = ~uint64_t{0};
 constexpr uint64_t kMix = 0x9E3779B97F4A7C15ull;
 constexpr uint32_t kNoRank = ~uint32_t{0};
 constexpr size_t kShortWord = 40;  // above this a heap beats scanning
+constexpr std::string_view kMark = "\xE2\x96\x81";  // SentencePiece's space
+
+// The next place after `from` where a mark follows anything else, or the end.
+size_t next_cut(std::string_view text, size_t from) {
+  for (size_t at = text.find(kMark, from + 1); at != std::string_view::npos; at = text.find(kMark, at + 1)) {
+    const bool after_mark = at >= kMark.size() && text.substr(at - kMark.size(), kMark.size()) == kMark;
+    if (!after_mark) return at;
+  }
+  return text.size();
+}
 
 }  // namespace
 
@@ -61,6 +71,18 @@ Bpe::Bpe(std::vector<VocabularyEntry> vocabulary, const std::vector<Merge>& merg
     fallback_ids_[b] = id_of(name);
   }
   add_rules(merges, where);
+  cut_at_marks_ = begins_only_marked();
+}
+
+// Whether no token has SentencePiece's mark after anything but marks. No merge then reaches across the place before
+// a mark, so that a text may be cut there and be encoded word by word, each word once, although no
+// pre-tokenizer cuts it (Llama 2).
+bool Bpe::begins_only_marked() const {
+  const bool plain = options_.continuing_prefix.empty() && options_.end_suffix.empty() && !options_.byte_level;
+  if (!plain || options_.ignore_merges || id_of(kMark) < 0) return false;
+  return std::all_of(vocabulary_.begin(), vocabulary_.end(), [](const VocabularyEntry& entry) {
+    return entry.first.empty() || next_cut(entry.first, 0) == entry.first.size();
+  });
 }
 
 void Bpe::add_rules(const std::vector<Merge>& merges, const std::string& where) {
@@ -272,6 +294,15 @@ Bpe::Session::~Session() {
 }
 
 void Bpe::Session::encode(std::string_view word, std::vector<Piece>& out) {
+  if (!bpe_.cut_at_marks_) return encode_part(word, out);
+  for (size_t at = 0; at < word.size();) {
+    const size_t end = next_cut(word, at);
+    encode_part(word.substr(at, end - at), out);
+    at = end;
+  }
+}
+
+void Bpe::Session::encode_part(std::string_view word, std::vector<Piece>& out) {
   if (word.empty()) return;
   if (word.size() > WordCache::kLongestWord) {
     bpe_.encode_word(*workspace_, word, out);

@@ -50,6 +50,7 @@ class Bpe {
     void encode(std::string_view word, std::vector<Piece>& out);
 
    private:
+    void encode_part(std::string_view part, std::vector<Piece>& out);
     const Bpe& bpe_;
     struct Workspace;
     friend class Bpe;
@@ -70,6 +71,7 @@ class Bpe {
   struct Pool;
 
   const Rule* rule(uint32_t left, uint32_t right) const;
+  bool begins_only_marked() const;
   void add_rules(const std::vector<Merge>& merges, const std::string& where);
   void spell(std::string_view word, std::vector<Piece>& out) const;
   void merge_short(Session::Workspace& workspace, std::vector<Piece>& word) const;
@@ -83,6 +85,7 @@ class Bpe {
   std::vector<int32_t> by_id_;                          // id -> place in vocabulary_, or -1
   std::vector<Rule> rules_;                             // open addressing, a power of two
   int rules_shift_ = 0;
+  bool cut_at_marks_ = false;                           // see begins_only_marked
   int64_t byte_ids_[256];      // of the byte alphabet's characters
   int64_t fallback_ids_[256];  // of <0x00> ... <0xFF>
   std::unique_ptr<Pool> pool_;

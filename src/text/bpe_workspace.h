@@ -35,8 +35,12 @@ class WordCache {
       const Slot& s = slots_[slot];
       if (s.hash == hash && s.size == word.size() &&
           std::memcmp(words_.data() + s.word, word.data(), word.size()) == 0) {
-        const Piece* first = pieces_.data() + s.first;
-        out.insert(out.end(), first, first + (s.count - 1));
+        if (s.count == kAlone) {
+          out.push_back({s.first, s.size});
+        } else {
+          const Piece* first = pieces_.data() + s.first;
+          out.insert(out.end(), first, first + (s.count - 1));
+        }
         return true;
       }
     }
@@ -45,19 +49,22 @@ class WordCache {
 
   void insert(std::string_view word, uint64_t hash, const Piece* pieces, size_t count) {
     if (++used_ * 2 > slots_.size()) make_room();
-    place({hash, static_cast<uint32_t>(words_.size()), static_cast<uint32_t>(pieces_.size()),
-           static_cast<uint32_t>(word.size()), static_cast<uint32_t>(count + 1)});
+    const bool alone = count == 1 && pieces->length == word.size();
+    place({hash, static_cast<uint32_t>(words_.size()), alone ? pieces->id : static_cast<uint32_t>(pieces_.size()),
+           static_cast<uint32_t>(word.size()), alone ? kAlone : static_cast<uint32_t>(count + 1)});
     words_.append(word);
-    pieces_.insert(pieces_.end(), pieces, pieces + count);
+    if (!alone) pieces_.insert(pieces_.end(), pieces, pieces + count);
   }
 
  private:
   struct Slot {
     uint64_t hash = 0;
-    uint32_t word = 0, first = 0;  // places in the arenas
+    uint32_t word = 0;   // place in its arena
+    uint32_t first = 0;  // place of the tokens in theirs; kAlone: the one token's id
     uint32_t size = 0;
-    uint32_t count = 0;  // tokens + 1; 0 marks an empty slot
+    uint32_t count = 0;  // tokens + 1, or kAlone; 0 marks an empty slot
   };
+  static constexpr uint32_t kAlone = ~uint32_t{0};
   static constexpr size_t kFirstSlots = size_t{1} << 10, kMostSlots = size_t{1} << 17;
 
   void place(const Slot& slot) {

@@ -36,6 +36,22 @@ bool left_alone(char32_t code) {
   return it != std::end(kLeftAlone) && code >= (*it)[0];
 }
 
+bool is_hangul_syllable(char32_t code) {
+  return code >= 0xAC00 && code < 0xD7A4;  // decomposed by rule, not by table
+}
+
+// Whether the code point alone is its own normal form; false where that takes a closer look. The usual
+// characters are answered here, without a call that allocates.
+bool surely_normal(char32_t code, UnicodeForm form) {
+  const bool compose = form == UnicodeForm::kNfc || form == UnicodeForm::kNfkc;
+  if (is_hangul_syllable(code)) return compose;
+  const auto* property = utf8proc_get_property(static_cast<utf8proc_int32_t>(code));
+  if (property->decomp_seqindex == UINT16_MAX) return true;
+  if (property->decomp_type != 0) return form == UnicodeForm::kNfc;  // a compatibility form only
+  // Of Latin letters with marks none is excluded from composition.
+  return compose && (code < 0x340 || (code >= 0x1EA0 && code < 0x1F00));
+}
+
 // Whether a segment may start at this code point: nothing before it can change because of it.
 bool starts_segment(char32_t code) {
   if (code < 0x300) return true;
@@ -44,6 +60,7 @@ bool starts_segment(char32_t code) {
   const auto* property = utf8proc_get_property(static_cast<utf8proc_int32_t>(code));
   if (property->combining_class != 0) return false;
   if (property->comb_index >= 0x8000 && property->comb_index != UINT16_MAX) return false;
+  if (property->decomp_seqindex == UINT16_MAX) return true;
   // A character whose decomposition begins with a mark takes part in reordering.
   utf8proc_int32_t parts[32];
   int boundary = 0;
@@ -93,14 +110,19 @@ void normalize_unicode(TrackedText& text, UnicodeForm form) {
     size_t length = 0;
     const char32_t first = decode_utf8(bytes, at, length);
     size_t end = at + length;
+    if (first < 0x80 && end < bytes.size() && static_cast<unsigned char>(bytes[end]) < 0x80) {
+      at = end;
+      continue;
+    }
     if (!left_alone(first)) {
+      const size_t alone = end;
       while (end < bytes.size()) {
         const char32_t next = decode_utf8(bytes, end, length);
         if (starts_segment(next)) break;
         end += length;
       }
       const std::string_view segment = std::string_view(bytes).substr(at, end - at);
-      if (!is_ascii(segment)) {
+      if (end > alone || (first >= 0x80 && !surely_normal(first, form))) {
         const std::string normal = normal_form(segment, form);
         if (normal != segment) {
           rewriter.keep(kept, at);
