@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+#include "mose/nn/lora.h"
+
 namespace mose::nn {
 
 // Embeddings are drawn from a normal distribution with this deviation (GPT-2, Llama).
@@ -15,12 +17,18 @@ inline constexpr double kInitStd = 0.02;
 // attention would else start too flat to learn from.
 inline double matrix_init_std(int64_t in) { return 0.64 / std::sqrt(static_cast<double>(in)); }
 
-// y = x W^T + b. weight [out, in], bias [out] of zeros; `init_scale` multiplies the weights drawn.
-class Linear : public torch::nn::Module {
+// y = x W^T + b, and the adapter's part where one is attached. weight [out, in], bias [out] of zeros; `init_scale`
+// multiplies the weights drawn.
+class Linear : public torch::nn::Module, public TakesLora {
  public:
   Linear(int64_t in, int64_t out, bool bias, double init_scale = 1);
-  torch::Tensor forward(const torch::Tensor& x) const { return at::linear(x, weight, bias); }
+  torch::Tensor forward(const torch::Tensor& x) const {
+    const auto y = at::linear(x, weight, bias);
+    return lora ? lora->add(y, x) : y;
+  }
+  std::vector<LoraPlace> lora_places() override { return {{"", weight, &lora}}; }
   torch::Tensor weight, bias;
+  std::shared_ptr<Lora> lora;
 };
 
 class Norm : public torch::nn::Module {
