@@ -1,9 +1,11 @@
 #include "mose/text/chat.h"
 
+#include <algorithm>
 #include <functional>
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "text/unicode.h"
 
 namespace mose::text {
 
@@ -20,6 +22,21 @@ struct Template {
                          const char* expected) {
   throw UsageError(str("chat template \"", name, "\": message ", index, " has role \"", role,
                        "\", expected ", expected));
+}
+
+// As Python's strip(), which the templates call: Unicode's white space and the four separators of ASCII.
+std::string strip(std::string_view text) {
+  const auto blank = [](char32_t code) { return is_white_space(code) || (code >= 0x1C && code <= 0x1F); };
+  if (const size_t valid = valid_utf8_prefix(text); valid != text.size()) {
+    throw DataError(str("chat template: a message is not valid UTF-8 at byte ", valid));
+  }
+  size_t begin = text.size(), end = 0, length = 0;
+  for (size_t at = 0; at < text.size(); at += length) {
+    if (blank(decode_utf8(text, at, length))) continue;
+    begin = std::min(begin, at);
+    end = at + length;
+  }
+  return begin < end ? std::string(text.substr(begin, end - begin)) : "";
 }
 
 // "<|im_start|>role\ncontent<|im_end|>\n" for every role.
@@ -67,10 +84,10 @@ std::string llama2(const Messages& messages, bool generate) {
       refuse("llama2", i, m.role, question ? "user" : "assistant");
     }
     if (question) {
-      out += "<s>[INST] " + trim(system + m.content) + " [/INST]";
+      out += "<s>[INST] " + strip(system + m.content) + " [/INST]";
       system.clear();
     } else {
-      out += " " + trim(m.content) + " </s>";
+      out += " " + strip(m.content) + " </s>";
     }
   }
   // Nothing marks the answer: it begins after [/INST].
@@ -84,7 +101,7 @@ std::string llama3(const Messages& messages, bool generate) {
   std::string out = messages.empty() ? "" : "<|begin_of_text|>";
   for (const Message& m : messages) {
     out +=
-        "<|start_header_id|>" + m.role + "<|end_header_id|>\n\n" + trim(m.content) + "<|eot_id|>";
+        "<|start_header_id|>" + m.role + "<|end_header_id|>\n\n" + strip(m.content) + "<|eot_id|>";
   }
   return generate ? out + "<|start_header_id|>assistant<|end_header_id|>\n\n" : out;
 }
@@ -92,7 +109,10 @@ std::string llama3(const Messages& messages, bool generate) {
 // Phi-3 and 3.5: "<|role|>\ncontent<|end|>\n"; a finished conversation ends the text.
 std::string phi(const Messages& messages, bool generate) {
   std::string out;
-  for (const Message& m : messages) out += "<|" + m.role + "|>\n" + m.content + "<|end|>\n";
+  for (const Message& m : messages) {
+    if (m.role == "system" && m.content.empty()) continue;
+    out += "<|" + m.role + "|>\n" + m.content + "<|end|>\n";
+  }
   return out + (generate ? "<|assistant|>\n" : "<|endoftext|>");
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "mose/core/error.h"
+#include "support/helpers.h"
 
 namespace mose::text {
 namespace {
@@ -55,6 +56,10 @@ TEST(RenderChat, TheAnswerFollowsThePromptInEveryTemplate) {
 TEST(RenderChat, AFinishedPhiConversationEndsTheText) {
   EXPECT_EQ(render_chat("phi", {{"user", "Go?"}, {"assistant", "Stop."}}, false),
             "<|user|>\nGo?<|end|>\n<|assistant|>\nStop.<|end|>\n<|endoftext|>");
+}
+
+TEST(RenderChat, StrippedTextMustBeUtf8) {
+  EXPECT_NE(message_of<DataError>([] { render_chat("llama3", {{"user", "Go\xFF"}}, true); }).find("at byte 2"), std::string::npos);
 }
 
 TEST(RenderChat, VicunaHasASystemTextOfItsOwn) {
