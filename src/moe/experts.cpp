@@ -7,13 +7,14 @@
 #include "mose/core/strings.h"
 #include "mose/moe/layer.h"
 #include "mose/nn/init.h"
+#include "mose/nn/lora.h"
 #include "moe/expert_parts.h"
 #include "moe/swiglu.h"
 
 namespace mose::moe {
 namespace {
 
-class SwigluExperts : public Experts {
+class SwigluExperts : public Experts, public nn::TakesLora {
  public:
   SwigluExperts(int64_t experts, int64_t width, int64_t intermediate) {
     const double in = 1.0 / std::sqrt(static_cast<double>(width));
@@ -30,11 +31,37 @@ class SwigluExperts : public Experts {
     const auto type = at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device)
                                                                 : gate_up_.scalar_type();
     const torch::Tensor rows = rows_RD.to(type), gate_up = gate_up_.to(type), down = down_.to(type);
+    if (gate_up_lora_ || down_lora_) return adapted(rows, gate_up, down, counts_E).to(rows_RD.scalar_type());
     return stacked_swiglu(rows, gate_up, down, counts_E, choose_product(rows, down.size(2))).to(rows_RD.scalar_type());
   }
 
+  std::vector<nn::LoraPlace> lora_places() override {
+    return {{"gate_up_proj", gate_up_, &gate_up_lora_}, {"down_proj", down_, &down_lora_}};
+  }
+
  private:
+  // Expert by expert, each product with its adapter's.
+  torch::Tensor adapted(const torch::Tensor& rows_RD, const torch::Tensor& gate_up, const torch::Tensor& down,
+                        const std::vector<int64_t>& counts_E) const {
+    const auto rows = rows_RD.split_with_sizes(counts_E), in = gate_up.unbind(0), out = down.unbind(0);
+    const auto in_lora = gate_up_lora_ ? gate_up_lora_->by_expert() : std::vector<nn::Lora>{};
+    const auto out_lora = down_lora_ ? down_lora_->by_expert() : std::vector<nn::Lora>{};
+    std::vector<torch::Tensor> parts;
+    for (size_t e = 0; e < rows.size(); ++e) {
+      if (counts_E[e] == 0) continue;
+      torch::Tensor pre = at::mm(rows[e], in[e].t());
+      if (gate_up_lora_) pre = in_lora[e].add(pre, rows[e]);
+      const auto gate_and_up = pre.chunk(2, 1);
+      const torch::Tensor hidden = at::silu(gate_and_up[0]) * gate_and_up[1];
+      torch::Tensor y = at::mm(hidden, out[e].t());
+      if (down_lora_) y = out_lora[e].add(y, hidden);
+      parts.push_back(y);
+    }
+    return parts.empty() ? rows_RD : torch::cat(parts);
+  }
+
   torch::Tensor gate_up_, down_;
+  std::shared_ptr<nn::Lora> gate_up_lora_, down_lora_;
 };
 
 }  // namespace

@@ -76,7 +76,8 @@ class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
         at::mm_out(out_e, swiglu(pre_e).hidden_RF, down.select(0, e).t());
       });
     }
-    ctx->save_for_backward({rows, gate_up, down, pre});
+    // Frozen experts need no rows in the backward pass.
+    ctx->save_for_backward({gate_up.requires_grad() ? rows : Tensor(), gate_up, down, pre});
     ctx->saved_data["counts"] = counts_E;
     ctx->saved_data["grouped"] = grouped;
     return out;
@@ -89,7 +90,7 @@ class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
     const Tensor grad_out = grads[0].contiguous();
     Tensor grad_rows, grad_gate_up, grad_down;
     if (ctx->saved_data["grouped"].toBool()) {
-      const Tensor ends = row_ends(counts_E, rows.device());
+      const Tensor ends = row_ends(counts_E, pre.device());
       const Swiglu s = swiglu(pre);
       const Tensor grad_hidden = at::_grouped_mm(grad_out, down, ends);
       Tensor grad_pre = at::empty_like(pre);
@@ -98,7 +99,7 @@ class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
       if (ctx->needs_input_grad(1)) grad_gate_up = at::_grouped_mm(grad_pre.t(), rows, ends);
       if (ctx->needs_input_grad(2)) grad_down = at::_grouped_mm(grad_out.t(), s.hidden_RF, ends);
     } else {
-      if (ctx->needs_input_grad(0)) grad_rows = at::empty_like(rows);
+      if (ctx->needs_input_grad(0)) grad_rows = at::empty({pre.size(0), gate_up.size(2)}, pre.options());
       if (ctx->needs_input_grad(1)) grad_gate_up = empty_gradient(gate_up, counts_E);
       if (ctx->needs_input_grad(2)) grad_down = empty_gradient(down, counts_E);
       for_each_group(counts_E, [&](int64_t e, int64_t begin, int64_t n) {

@@ -95,6 +95,13 @@ Adapters attach_lora(torch::nn::Module& module, const LoraConfig& config, uint64
   return out;
 }
 
+void attach_lora(torch::nn::Module& module, const Adapters& adapters) {
+  for (auto& place : lora_places(module)) {
+    const auto found = adapters.find(place.name);
+    *place.adapter = found == adapters.end() ? nullptr : found->second;
+  }
+}
+
 void set_dropout(const Adapters& adapters, double share) {
   for (const auto& [name, lora] : adapters) lora->dropout = share;
 }

@@ -65,6 +65,8 @@ int64_t lora_parameters(const LoraPlace& place, int64_t rank);
 // adapter is replaced.
 using Adapters = std::map<std::string, std::shared_ptr<Lora>>;  // by the place's name
 Adapters attach_lora(torch::nn::Module& module, const LoraConfig& config, uint64_t seed);
+// Given ones, on the layers they are named by; the other layers have none.
+void attach_lora(torch::nn::Module& module, const Adapters& adapters);
 // From now on every adapter drops this share of its input; new ones drop nothing. A trainer turns it on for its steps.
 void set_dropout(const Adapters& adapters, double share);
 
