@@ -42,13 +42,13 @@ models::Bundle open_model(const Arguments& a) {
 data::EncodeConfig encode_config(const models::Bundle& bundle) {
   data::EncodeConfig config;
   config.chat_template = bundle.model->config().chat_template;
-  config.image_tokens = bundle.model->config().image_tokens();
   return config;
 }
 
-torch::Tensor picture(const Arguments& a, const models::Bundle& bundle) {
-  if (a.blind) return vision::mean_colour_image(bundle.preprocess);
-  return a.image.empty() ? torch::Tensor() : vision::load_image(a.image, bundle.preprocess);
+vision::Picture picture_of(const Arguments& a, const models::Bundle& bundle) {
+  const auto tiling = bundle.model->config().tiling();
+  if (a.blind) return vision::blank_picture(bundle.preprocess, tiling);
+  return a.image.empty() ? vision::Picture() : vision::load_picture(a.image, bundle.preprocess, tiling);
 }
 
 void generate(const Arguments& a) {
@@ -57,8 +57,9 @@ void generate(const Arguments& a) {
   std::string question = a.prompt;
   if (question.empty()) question = skills::Annotator(bundle.taxonomy).question("single_turn", "scene");
   infer::Prompt prompt;
-  prompt.pixels_CHW = picture(a, bundle);
-  prompt.tokens = data::encode_prompt(question, bundle.tokenizer, config, prompt.pixels_CHW.defined());
+  const auto picture = picture_of(a, bundle);
+  prompt.tokens = data::encode_prompt(question, bundle.tokenizer, config, picture.layout.rows());
+  if (picture.tiles_NCHW.defined()) prompt.pictures = {picture};
   infer::GenerateOptions options;
   options.sampling = a.sampling;
   options.end_token = data::end_of_turn_id(bundle.tokenizer, config);
@@ -88,23 +89,24 @@ void predict(Arguments& a) {
 void logits(const Arguments& a) {
   auto bundle = open_model(a);
   const auto config = encode_config(bundle);
-  const auto pixels = picture(a, bundle);
+  const auto picture = picture_of(a, bundle);
+  const bool has_image = picture.tiles_NCHW.defined();
   std::vector<int64_t> tokens;
   if (a.chat) {
-    tokens = data::encode_prompt(a.prompt, bundle.tokenizer, config, pixels.defined());
+    tokens = data::encode_prompt(a.prompt, bundle.tokenizer, config, picture.layout.rows());
   } else {
     std::string text = a.prompt;
-    if (pixels.defined() && text.find("<image>") == std::string::npos) text = "<image>\n" + text;
+    if (has_image && text.find("<image>") == std::string::npos) text = "<image>\n" + text;
     for (const int64_t id : bundle.tokenizer.encode(text, true)) {
-      const bool image = pixels.defined() && id == bundle.model->config().image_token_id;
-      tokens.insert(tokens.end(), image ? static_cast<size_t>(config.image_tokens) : 1, id);
+      const bool image = has_image && id == bundle.model->config().image_token_id;
+      tokens.insert(tokens.end(), image ? static_cast<size_t>(picture.layout.rows()) : 1, id);
     }
   }
   if (tokens.empty()) throw UsageError("--prompt: the text has no token");
   const torch::NoGradGuard no_grad;
   const auto device = bundle.model->device();
   torch::Tensor images;
-  if (pixels.defined()) images = bundle.model->encode_images(pixels.unsqueeze(0).to(device)).embeddings_BQD;
+  if (has_image) images = bundle.model->encode_images(picture.tiles_NCHW.to(device), {picture.layout}).rows_RD;
   const auto ids = torch::tensor(tokens, torch::kInt64).to(device);
   const auto outputs = bundle.model->forward(ids, nn::make_plan({ids.size(0)}, device), images);
   io::save_safetensors(a.out, {{"input_ids", ids}, {"logits", bundle.model->logits(outputs.hidden_TD).to(torch::kFloat32)}});

@@ -199,7 +199,7 @@ int main(int argc, char** argv) {
         about->add_flag("--json", a.json, "as JSON")->group("Output");
         about->callback([&] { info(a); });
 
-        auto* bring = app.add_subcommand("import", "a LLaVA or MoE-LLaVA checkpoint as a model directory, tensor by tensor");
+        auto* bring = app.add_subcommand("import", "a LLaVA, LLaVA-NeXT or MoE-LLaVA checkpoint as a model directory, tensor by tensor");
         bring->add_option("--from", a.from, "directory with config.json, safetensors or pytorch_model.bin, tokenizer and preprocessor")->required();
         bring->add_option("--vision", a.vision, "the tower's checkpoint, where LLaVA's own layout names one and does not hold it");
         bring->add_option("--chat-template", a.chat_template, "how a question becomes a prompt; default: vicuna")
@@ -211,7 +211,7 @@ int main(int argc, char** argv) {
 
         auto* give = app.add_subcommand("export", "a model directory as a checkpoint that other programs open");
         give->add_option("model", a.model, "model directory")->required();
-        give->add_option("--format", a.format, "hf: LLaVA as transformers writes it; sparse decoders as Qwen2-MoE")
+        give->add_option("--format", a.format, "hf: LLaVA, or LLaVA-NeXT where there are tiles, as transformers writes it; sparse decoders as Qwen2-MoE")
             ->check(CLI::IsMember({"hf"}))->capture_default_str();
         give->add_option("--out", a.out, "new or empty folder to write")->required();
         give->callback([&] { models::export_hugging_face(a.model, a.out); });

@@ -37,6 +37,10 @@ torch::Tensor rows(const torch::Tensor& tensor, int64_t begin, int64_t end) {
   return tensor.defined() ? tensor.slice(0, begin, end) : tensor;
 }
 
+int64_t count_tiles(std::vector<vision::ImageLayout>::const_iterator begin, std::vector<vision::ImageLayout>::const_iterator end) {
+  return std::accumulate(begin, end, int64_t{0}, [](int64_t sum, const auto& layout) { return sum + layout.tiles(); });
+}
+
 // [K, N] of N tuples of K numbers.
 template <size_t K>
 torch::Tensor tuples_tensor(const std::vector<std::array<int64_t, K>>& tuples) {
@@ -60,18 +64,19 @@ Batch collate(const std::vector<Item>& items, const LabelSizes& sizes) {
   if (items.empty()) throw Error("collate: expected at least one sample");
   Batch batch;
   std::vector<int64_t> lengths;
-  std::vector<torch::Tensor> pixels, regions;
+  std::vector<torch::Tensor> tiles, regions;
   std::vector<std::array<int64_t, 3>> row_words;
   std::vector<std::array<int64_t, 2>> scene_words;
   for (const Item& item : items) {
     lengths.push_back(item.sample->length());
     batch.ids.push_back(item.sample->id);
-    batch.images.push_back(item.pixels_CHW.defined() ? 1 : 0);
-    if (item.pixels_CHW.defined()) {
-      const auto image = static_cast<int64_t>(pixels.size());
+    batch.images.push_back(item.tiles_NCHW.defined() ? 1 : 0);
+    if (item.tiles_NCHW.defined()) {
+      const int64_t image = batch.image_count();
       for (const auto& [row, token] : item.row_words) row_words.push_back({image, row, token});
       for (const int64_t token : item.sample->scene_words) scene_words.push_back({image, token});
-      pixels.push_back(item.pixels_CHW);
+      tiles.push_back(item.tiles_NCHW);
+      batch.layouts.push_back(item.sample->layout);
     }
     if (item.region_PC.defined()) regions.push_back(item.region_PC);
   }
@@ -100,7 +105,7 @@ Batch collate(const std::vector<Item>& items, const LabelSizes& sizes) {
     batch.supervised += batch.targets.back();
     row += sample.length();
   }
-  if (!pixels.empty()) batch.pixels_BCHW = torch::stack(pixels);
+  if (!tiles.empty()) batch.pixels_BCHW = torch::cat(tiles);
   if (!regions.empty()) batch.region_BPC = torch::stack(regions);
   batch.row_words_3N = tuples_tensor(row_words);
   batch.scene_words_2N = tuples_tensor(scene_words);
@@ -153,7 +158,10 @@ Batch slice_samples(const Batch& batch, int64_t begin, int64_t end) {
   const int64_t first_image = std::accumulate(images, images + begin, int64_t{0});
   const int64_t last_image = std::accumulate(images + begin, images + end, first_image);
   if (last_image > first_image) {
-    result.pixels_BCHW = rows(batch.pixels_BCHW, first_image, last_image);
+    const auto layouts = batch.layouts.begin();
+    result.layouts.assign(layouts + first_image, layouts + last_image);
+    const int64_t first_tile = count_tiles(layouts, layouts + first_image);
+    result.pixels_BCHW = rows(batch.pixels_BCHW, first_tile, first_tile + count_tiles(layouts + first_image, layouts + last_image));
     result.region_BPC = rows(batch.region_BPC, first_image, last_image);
   }
   result.row_words_3N = slice_images(batch.row_words_3N, first_image, last_image);

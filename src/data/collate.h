@@ -7,10 +7,10 @@
 
 namespace mose::data {
 
-// One sample with its image, normalised; pixels are undefined for a text-only sample.
+// One sample with its image, normalised; tiles are undefined for a text-only sample.
 struct Item {
   const Encoded* sample = nullptr;
-  torch::Tensor pixels_CHW;  // float32
+  torch::Tensor tiles_NCHW;  // float32
   torch::Tensor region_PC;   // undefined without region targets
   std::vector<std::pair<int64_t, int64_t>> row_words;  // (image row, token of an object there)
 };

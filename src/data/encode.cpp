@@ -153,10 +153,8 @@ int64_t end_of_turn_id(const text::Tokenizer& tokenizer, const EncodeConfig& con
 }
 
 std::vector<int64_t> encode_prompt(const std::string& question, const text::Tokenizer& tokenizer,
-                                   const EncodeConfig& config, bool image) {
-  if (image && config.image_tokens < 1) {
-    throw UsageError(str("encode: image_tokens must be positive, found ", config.image_tokens));
-  }
+                                   const EncodeConfig& config, int64_t image_rows) {
+  const bool image = image_rows > 0;
   const std::string content = image ? str(kImageToken, "\n", question) : question;
   const std::string prompt = text::render_chat(config.chat_template, {{"user", content}}, true);
   std::vector<int64_t> ids = tokenizer.encode(prompt);
@@ -168,23 +166,27 @@ std::vector<int64_t> encode_prompt(const std::string& question, const text::Toke
     throw DataError(str("the question holds the image token \"", kImageToken, "\" itself: ", question));
   }
   std::vector<int64_t> expanded;
-  expanded.reserve(ids.size() + static_cast<size_t>(config.image_tokens));
+  expanded.reserve(ids.size() + static_cast<size_t>(image_rows));
   for (const int64_t id : ids) {
     const bool is_image = image && id == placeholder;
-    expanded.insert(expanded.end(), is_image ? static_cast<size_t>(config.image_tokens) : 1, id);
+    expanded.insert(expanded.end(), is_image ? static_cast<size_t>(image_rows) : 1, id);
   }
   return expanded;
 }
 
 Encoded encode_sample(const skills::Sample& sample, const skills::Taxonomy& taxonomy,
-                      const text::Tokenizer& tokenizer, const EncodeConfig& config) {
+                      const text::Tokenizer& tokenizer, const EncodeConfig& config,
+                      const vision::ImageLayout& layout) {
   check_spans(sample, taxonomy);
+  const bool image = !sample.image.empty();
+  if (image && layout.rows() < 1) throw UsageError(str("encode: sample ", sample.id, ": an image of no rows"));
   Encoded result;
   result.id = sample.id;
   result.image = sample.image;
   result.task = sample.task;
   result.objects = sample.objects;
-  result.tokens = encode_prompt(sample.question, tokenizer, config, !sample.image.empty());
+  if (image) result.layout = layout;
+  result.tokens = encode_prompt(sample.question, tokenizer, config, result.layout.rows());
   const auto prompt = static_cast<int64_t>(result.tokens.size());
   result.prompt_length = prompt;
 
@@ -192,7 +194,7 @@ Encoded encode_sample(const skills::Sample& sample, const skills::Taxonomy& taxo
   if (sample.answer.empty()) throw DataError(str("sample ", sample.id, ": the answer is empty"));
   if (prompt >= config.max_tokens) {
     throw DataError(str("sample ", sample.id, ": the prompt takes ", prompt, " tokens (",
-                        config.image_tokens, " an image), max_tokens is ", config.max_tokens));
+                        result.layout.rows(), " of them its image), max_tokens is ", config.max_tokens));
   }
   const int64_t image_id = tokenizer.token_to_id(kImageToken);
   for (const text::TokenSpan& token : answer) {

@@ -2,14 +2,14 @@
 
 namespace mose::data {
 
-vision::RawImage ImageCache::get(const std::string& image) {
+vision::Tiles ImageCache::get(const std::string& image, const vision::ImageLayout& layout) {
   {
     const std::lock_guard lock(mutex_);
     const auto found = images_.find(image);
     if (found != images_.end()) return found->second;
   }
-  vision::RawImage loaded = vision::load_raw_image(root_ / image, config_);
-  const auto bytes = static_cast<double>(loaded.pixels_CHW.numel());
+  vision::Tiles loaded = vision::load_tiles(root_ / image, config_, layout);
+  const auto bytes = static_cast<double>(loaded.pixels_NCHW.numel());
   const std::lock_guard lock(mutex_);
   if (room_ >= bytes && images_.emplace(image, loaded).second) room_ -= bytes;
   return loaded;

@@ -1,4 +1,4 @@
-// Decoded frames, kept as uint8 while there is room.
+// Decoded tiles, kept as uint8 while there is room.
 #pragma once
 
 #include <filesystem>
@@ -6,7 +6,7 @@
 #include <string>
 #include <unordered_map>
 
-#include "mose/vision/preprocess.h"
+#include "mose/vision/anyres.h"
 
 namespace mose::data {
 
@@ -17,8 +17,8 @@ class ImageCache {
   ImageCache(std::filesystem::path root, vision::PreprocessConfig config, double megabytes)
       : root_(std::move(root)), config_(std::move(config)), room_(megabytes * 1024 * 1024) {}
 
-  // Relative to the root. DataError as vision::load_image throws.
-  vision::RawImage get(const std::string& image);
+  // Relative to the root; an image always has the same layout. DataError as vision::load_tiles throws.
+  vision::Tiles get(const std::string& image, const vision::ImageLayout& layout);
   // Upright, from the header alone.
   vision::ImageSize size(const std::string& image);
 
@@ -27,7 +27,7 @@ class ImageCache {
   const vision::PreprocessConfig config_;
   std::mutex mutex_;
   double room_;  // bytes
-  std::unordered_map<std::string, vision::RawImage> images_;
+  std::unordered_map<std::string, vision::Tiles> images_;
   std::unordered_map<std::string, vision::ImageSize> sizes_;
 };
 

@@ -165,17 +165,17 @@ struct Loader::Impl {
     if (sample.image.empty()) return item;
     vision::ImageSize original;
     if (config.blind) {
-      item.pixels_CHW = vision::mean_colour_image(preprocess);
+      item.tiles_NCHW = vision::mean_colour_image(preprocess).repeat({sample.layout.tiles(), 1, 1, 1});
       if (grid.patches() > 0) original = cache.size(sample.image);
     } else {
-      const vision::RawImage image = cache.get(sample.image);
+      const vision::Tiles image = cache.get(sample.image, sample.layout);
       original = image.original;
       double gain = 1;
       if (config.augment_brightness > 0) {
         RandomStream stream(seed, str("data/brightness/", epoch, "/", sample.id));
         gain = stream.uniform(1 - config.augment_brightness, 1 + config.augment_brightness);
       }
-      item.pixels_CHW = vision::normalise(image.pixels_CHW, preprocess, gain);
+      item.tiles_NCHW = vision::normalise(image.pixels_NCHW, preprocess, gain);
     }
     if (!grid.categories.empty()) {
       item.region_PC = region_targets(sample.objects, grid, original, preprocess);

@@ -84,17 +84,26 @@ std::vector<Generation> generate(models::VisionLanguageModel& model, const std::
   if (prompts.empty()) return out;
 
   std::vector<RandomStream> streams;
-  std::vector<Tensor> pictures;
+  std::vector<Tensor> tiles;
+  std::vector<vision::ImageLayout> layouts;
+  std::vector<int64_t> image_rows;  // of each prompt
   int64_t longest = 0;
   for (size_t i = 0; i < prompts.size(); ++i) {
     if (prompts[i].tokens.empty()) throw Error(str("generate: prompt ", i, " is empty"));
     longest = std::max(longest, static_cast<int64_t>(prompts[i].tokens.size()));
     streams.emplace_back(static_cast<uint64_t>(sampling.seed), "sample/" + std::to_string(i));
-    if (prompts[i].pixels_CHW.defined()) pictures.push_back(prompts[i].pixels_CHW);
+    image_rows.push_back(0);
+    for (const auto& picture : prompts[i].pictures) {
+      tiles.push_back(picture.tiles_NCHW);
+      layouts.push_back(picture.layout);
+      image_rows.back() += picture.layout.rows();
+    }
   }
   const auto weight_type = model.parameters().front().scalar_type();
-  Tensor images;  // [B, Q, D], in the order of the prompts that have one
-  if (!pictures.empty()) images = model.encode_images(torch::stack(pictures).to(device, weight_type)).embeddings_BQD;
+  std::vector<Tensor> images(prompts.size());  // [rows, D] of each prompt
+  if (!tiles.empty()) {
+    images = model.encode_images(torch::cat(tiles).to(device, weight_type), layouts).rows_RD.split_with_sizes(image_rows);
+  }
 
   Running running;
   for (size_t i = 0; i < prompts.size(); ++i) running.prompts.push_back(i);
@@ -109,23 +118,22 @@ std::vector<Generation> generate(models::VisionLanguageModel& model, const std::
   };
   // The prompts as one packed stream (or, without the cache, prompts and answers so far).
   auto whole_pass = [&](bool with_cache) {
-    std::vector<int64_t> tokens, lengths, image_rows;
-    int64_t image = 0;
+    std::vector<int64_t> tokens, lengths;
+    std::vector<Tensor> chosen;
     for (size_t i = 0; i < prompts.size(); ++i) {
       const bool runs = std::find(running.prompts.begin(), running.prompts.end(), i) != running.prompts.end();
       if (runs) {
         tokens.insert(tokens.end(), prompts[i].tokens.begin(), prompts[i].tokens.end());
         if (!with_cache) tokens.insert(tokens.end(), out[i].tokens.begin(), out[i].tokens.end());
         lengths.push_back(static_cast<int64_t>(prompts[i].tokens.size() + (with_cache ? 0 : out[i].tokens.size())));
-        if (prompts[i].pixels_CHW.defined()) image_rows.push_back(image);
+        if (image_rows[i] > 0) chosen.push_back(images[i]);
       }
-      if (prompts[i].pixels_CHW.defined()) ++image;
     }
     language::ForwardOptions forward;
     if (with_cache) forward.cache = &cache;
     const auto plan = nn::make_plan(lengths, device);
-    const auto chosen = image_rows.empty() ? Tensor() : images.index_select(0, torch::tensor(image_rows).to(device));
-    const auto result = model.forward(torch::tensor(tokens, torch::kInt64).to(device), plan, chosen, forward);
+    const auto result = model.forward(torch::tensor(tokens, torch::kInt64).to(device), plan,
+                                      chosen.empty() ? Tensor() : torch::cat(chosen), forward);
     std::vector<int64_t> last;
     for (size_t n = 1; n < plan.offsets.size(); ++n) last.push_back(plan.offsets[n] - 1);
     return text_logits(result.hidden_TD.index_select(0, torch::tensor(last, torch::kInt64).to(device)));

@@ -110,7 +110,7 @@ PredictReport predict(models::Bundle& bundle, const PredictOptions& options) {
   const auto items = list_items(bundle.taxonomy, options);
   data::EncodeConfig encode;
   encode.chat_template = bundle.model->config().chat_template;
-  encode.image_tokens = bundle.model->config().image_tokens();
+  const vision::Tiling tiling = bundle.model->config().tiling();
   GenerateOptions generation;
   generation.sampling = options.sampling;
   generation.end_token = data::end_of_turn_id(bundle.tokenizer, encode);
@@ -124,9 +124,9 @@ PredictReport predict(models::Bundle& bundle, const PredictOptions& options) {
     const size_t end = std::min(items.size(), begin + static_cast<size_t>(options.batch));
     std::vector<Prompt> prompts;
     for (size_t i = begin; i < end; ++i) {
-      prompts.push_back({data::encode_prompt(items[i].question, bundle.tokenizer, encode),
-                         options.blind ? vision::mean_colour_image(bundle.preprocess)
-                                       : vision::load_image(options.root / items[i].image, bundle.preprocess)});
+      const auto picture = options.blind ? vision::blank_picture(bundle.preprocess, tiling)
+                                         : vision::load_picture(options.root / items[i].image, bundle.preprocess, tiling);
+      prompts.push_back({data::encode_prompt(items[i].question, bundle.tokenizer, encode, picture.layout.rows()), {picture}});
       report.prompt_tokens += static_cast<int64_t>(prompts.back().tokens.size());
       ++report.image_encodings;
     }

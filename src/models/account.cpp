@@ -8,6 +8,8 @@
 namespace mose::models {
 namespace {
 
+constexpr vision::ImageSize kTypicalImage{1920, 1080};  // of most of CODA's
+
 int64_t tower_parameters(const vision::Config& c) {
   const int64_t D = c.hidden_size, F = c.intermediate_size;
   const int64_t blocks = c.layers * (4 * D + 3 * D * D + 3 * D + D * D + D + 2 * D * F + F + D);
@@ -47,6 +49,7 @@ Account account(const Config& config, int64_t skills, int64_t stages) {
   const int64_t merged = config.vision.hidden_size * config.projector.merge * config.projector.merge;
   const int64_t hidden = config.projector.hidden_size > 0 ? config.projector.hidden_size : D;
   a.projector = merged * hidden + hidden + hidden * D + D;
+  if (!config.grid_pinpoints.empty()) a.projector += D;  // the newline
   a.embedding = l.vocab_size * D;
   a.head = l.tie_embeddings ? 0 : l.vocab_size * (D + (l.head_bias ? 1 : 0));
   const int64_t qkv = (l.heads + 2 * l.kv_heads) * d;
@@ -88,7 +91,9 @@ Json account_to_json(const Config& config, const Account& a) {
                 {"head", a.head}, {"region_head", a.region_head}};
   j["language_total"] = a.language_total();
   j["language_activated"] = a.language_activated();
-  j["image_tokens"] = config.image_tokens();
+  const vision::Tiling tiling = config.tiling();
+  j["image_tokens"] = vision::most_rows(tiling);
+  j["image_tokens_typical"] = vision::layout_image(kTypicalImage, tiling).rows();
   j["flops_per_token"] = token_flops;
   j["weight_bytes"] = {{"float32", 4.0 * total}, {"bfloat16", 2.0 * total}};
   // Gradient and two moments beside the weight; with bfloat16 weights and gradients, a float32 master copy too.
@@ -120,7 +125,12 @@ std::string account_table(const Config& config, const Account& a) {
   if (a.region_head > 0) row("region head", a.region_head, 0);
   row("language", a.language_total(), a.language_activated());
   row("whole model", a.total(), a.activated());
-  out += str("\nrows an image takes: ", config.image_tokens(), "; FLOPs a decoder token: ",
+  const std::string most = str(j["image_tokens"].get<int64_t>());
+  out += str("\nrows an image takes: ",
+             config.grid_pinpoints.empty()
+                 ? most
+                 : str("up to ", most, ", ", j["image_tokens_typical"].get<int64_t>(), " at ", kTypicalImage.width, " x ", kTypicalImage.height),
+             "; FLOPs a decoder token: ",
              human_count(j["flops_per_token"].get<double>()), "\nweights: ",
              human_bytes(j["weight_bytes"]["float32"].get<double>()), " in float32, ",
              human_bytes(j["weight_bytes"]["bfloat16"].get<double>()), " in bfloat16; AdamW training state with weights: ",

@@ -141,6 +141,9 @@ Bundle load_bundle(const fs::path& dir) {
     bundle.model = make(nn::Init::kEmpty);
     bundle.model->to(header.dtype);
     fill_weights(*bundle.model, file);
+    if (!header.config.grid_pinpoints.empty() && bundle.preprocess.mode != "stretch") {
+      throw UsageError(str("grid_pinpoints: expected images stretched to the frame, found the mode ", bundle.preprocess.mode));
+    }
   } catch (const UsageError& e) {
     throw DataError(str((dir / "config.json").string(), ": ", e.what()));
   } catch (const DataError& e) {

@@ -8,6 +8,7 @@
 #include "mose/core/strings.h"
 #include "mose/io/safetensors.h"
 #include "mose/models/bundle.h"
+#include "mose/vision/anyres.h"
 
 namespace mose::models {
 namespace {
@@ -150,18 +151,21 @@ const char* select_strategy(const vision::Config& c) { return c.type == "clip" |
 Json config_json(const Config& c, const std::string& dtype) {
   if (c.projector.merge != 1) refuse("its projector merges patches (projector.merge > 1)");
   if (c.projector.hidden_size != 0 && c.projector.hidden_size != c.language.hidden_size) refuse("its projector's width is not the decoder's");
-  return {{"architectures", {"LlavaForConditionalGeneration"}},
-          {"model_type", "llava"},
-          {"torch_dtype", dtype},
-          {"image_token_index", c.image_token_id},
-          {"image_seq_length", c.image_tokens()},
-          {"projector_hidden_act", "gelu"},
-          {"multimodal_projector_bias", true},
-          {"tie_word_embeddings", c.language.tie_embeddings},
-          {"vision_feature_layer", -1},
-          {"vision_feature_select_strategy", select_strategy(c.vision)},
-          {"vision_config", tower_json(c.vision)},
-          {"text_config", decoder_json(c.language)}};
+  const bool tiles = !c.grid_pinpoints.empty();
+  Json j{{"architectures", {tiles ? "LlavaNextForConditionalGeneration" : "LlavaForConditionalGeneration"}},
+         {"model_type", tiles ? "llava_next" : "llava"},
+         {"torch_dtype", dtype},
+         {"image_token_index", c.image_token_id},
+         {"image_seq_length", c.image_tokens()},
+         {"projector_hidden_act", "gelu"},
+         {"multimodal_projector_bias", true},
+         {"tie_word_embeddings", c.language.tie_embeddings},
+         {"vision_feature_layer", -1},
+         {"vision_feature_select_strategy", select_strategy(c.vision)},
+         {"vision_config", tower_json(c.vision)},
+         {"text_config", decoder_json(c.language)}};
+  if (tiles) j["image_grid_pinpoints"] = vision::pinpoints_to_json(c.grid_pinpoints);
+  return j;
 }
 
 // Where the importer would look for our tensors, there they are put.
@@ -192,7 +196,7 @@ io::TensorMap tensors_there(const io::StateDict& file, const Config& config, con
 }
 
 Json processor_json(const Config& c) {
-  return {{"processor_class", "LlavaProcessor"},
+  return {{"processor_class", c.grid_pinpoints.empty() ? "LlavaProcessor" : "LlavaNextProcessor"},
           {"patch_size", c.vision.patch_size},
           {"vision_feature_select_strategy", select_strategy(c.vision)},
           {"num_additional_image_tokens", c.vision.type == "clip" ? 1 : 0},
@@ -223,7 +227,7 @@ void export_hugging_face(const fs::path& from, const fs::path& to) {
     save_json(beside / "config.json", config);
     io::save_sharded(beside, tensors);
     tokenizer.save(beside);
-    vision::save_preprocess(beside, preprocess);
+    vision::save_preprocess(beside, preprocess, header.config.grid_pinpoints);
     save_json(beside / "processor_config.json", processor_json(header.config));
   });
 }

@@ -12,6 +12,7 @@
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "mose/nn/init.h"
+#include "mose/vision/anyres.h"
 
 namespace mose::models {
 namespace {
@@ -45,10 +46,18 @@ bool known_type(torch::ScalarType type) {
   return type == torch::kFloat32 || type == torch::kFloat16 || type == torch::kBFloat16;
 }
 
-void check_frame(const vision::PreprocessConfig& preprocess, const vision::Config& tower, const fs::path& dir) {
+// The processor cuts the frames that the tower takes, and as many.
+void check_frames(const vision::PreprocessConfig& preprocess, const Config& config, const fs::path& dir,
+                  const std::vector<vision::ImageSize>& pinpoints) {
+  const std::string file = (dir / "preprocessor_config.json").string();
+  const vision::Config& tower = config.vision;
   if (preprocess.width != tower.image_width || preprocess.height != tower.image_height) {
-    throw DataError(str((dir / "preprocessor_config.json").string(), ": frames of ", preprocess.width, " x ", preprocess.height,
-                        "; the tower takes ", tower.image_width, " x ", tower.image_height));
+    throw DataError(str(file, ": frames of ", preprocess.width, " x ", preprocess.height, "; the tower takes ", tower.image_width, " x ",
+                        tower.image_height));
+  }
+  if (pinpoints != config.grid_pinpoints) {
+    throw DataError(str(file, ": image_grid_pinpoints ", vision::pinpoints_to_json(pinpoints).dump(), ", the model's are ",
+                        vision::pinpoints_to_json(config.grid_pinpoints).dump()));
   }
 }
 
@@ -109,12 +118,19 @@ Json tower_config(const fs::path& dir) {
   return hf::has(json, "vision_config") ? json_object(json, "vision_config", where) : json;
 }
 
-// The tower's processor; LLaVA's own layout pads to a square where its config says so.
+// The tower's processor; LLaVA's own layout pads to a square, or cuts tiles, where its config says so.
 vision::PreprocessConfig own_preprocess(const fs::path& tower, const Json& json, const std::string& where) {
   const auto aspect = hf::value_or<std::string>(json, "image_aspect_ratio", "square", where);
-  if (aspect != "pad" && aspect != "square") hf::refuse(where, "image_aspect_ratio", aspect, "pad or square");
-  if (aspect == "square") return vision::load_preprocess(tower);
+  if (aspect != "pad" && aspect != "square" && aspect != "anyres") hf::refuse(where, "image_aspect_ratio", aspect, "pad, square or anyres");
   const std::string file = (tower / "preprocessor_config.json").string();
+  if (aspect != "pad") {
+    auto preprocess = vision::load_preprocess(tower);
+    if (aspect == "square") return preprocess;
+    if (preprocess.shortest_edge != 0) throw DataError(str(file, ": size: anyres needs the tower's frame as the shortest edge"));
+    preprocess.mode = "stretch";
+    preprocess.filter = "bicubic";  // whatever the processor has: tiles are cut before they come to it
+    return preprocess;
+  }
   Json processor = load_json(file);
   processor["image_aspect_ratio"] = aspect;
   return vision::preprocess_from_json(processor, file);
@@ -157,7 +173,8 @@ Imported import_model(const fs::path& dir, const fs::path& vision, const std::st
     }
   }
   layout.config.chat_template = chat_template;
-  check_frame(out.bundle.preprocess, layout.config.vision, original ? vision : dir);
+  check_frames(out.bundle.preprocess, layout.config, original ? vision : dir,
+               original ? layout.config.grid_pinpoints : vision::load_pinpoints(dir));
   make_on_meta(out, layout.config, where);
   gather(out, layout, dirs);
   return out;
@@ -178,7 +195,7 @@ Imported join_checkpoints(const fs::path& vision, const fs::path& language, cons
                     {"lm_head.", {"lm_head."}, {}, 0},
                     {"model.vision_tower.", {"vision_model.", ""}, {}, 1}};
   add_image_token(out.bundle.tokenizer, layout.config);
-  check_frame(out.bundle.preprocess, layout.config.vision, vision);
+  check_frames(out.bundle.preprocess, layout.config, vision, vision::load_pinpoints(vision));
   make_on_meta(out, layout.config, where);
   gather(out, layout, {language.string(), vision.string()});
   torch::manual_seed(seed);

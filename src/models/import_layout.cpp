@@ -1,6 +1,7 @@
 #include "models/import_layout.h"
 
 #include "models/hf_json.h"
+#include "mose/vision/anyres.h"
 
 namespace mose::models {
 namespace {
@@ -35,6 +36,21 @@ void select_patches(vision::Config& tower, const Json& json, const char* key, co
     refuse(where, key, strategy, tower.type == "clip" ? str("\"", drop, "\"") : str("\"", drop, "\" or \"", keep, "\""));
   }
   tower.drop_first_patch = dropped && tower.type == "siglip";
+}
+
+// LLaVA-1.6's own config: like pinpoints there, but [width, height].
+std::vector<vision::ImageSize> own_pinpoints(const Json& json, const std::string& where) {
+  const auto aspect = value_or<std::string>(json, "image_aspect_ratio", "square", where);
+  const auto merge = value_or<std::string>(json, "mm_patch_merge_type", "flat", where);
+  if (aspect != "anyres") {
+    if (merge != "flat") refuse(where, "mm_patch_merge_type", merge, str("\"flat\" with image_aspect_ratio \"", aspect, "\""));
+    return {};
+  }
+  if (merge != "spatial_unpad") refuse(where, "mm_patch_merge_type", merge, "\"spatial_unpad\" with image_aspect_ratio \"anyres\"");
+  json_array(json, "image_grid_pinpoints", where);
+  auto pinpoints = vision::pinpoints_from_json(json, where);
+  for (auto& size : pinpoints) std::swap(size.width, size.height);
+  return pinpoints;
 }
 
 const std::vector<std::string> kOwnTower = {"model.image_tower.image_tower.vision_model.", "model.vision_tower.vision_tower.vision_model."};
@@ -87,7 +103,7 @@ vision::Config import_tower(const Json& json, int64_t feature_layer, const std::
 
 Layout hugging_face_llava(const Json& json, const std::string& where) {
   const std::string type = json_string(json, "model_type", where);
-  if (type != "llava") refuse(where, "model_type", type, "llava");
+  if (type != "llava" && type != "llava_next") refuse(where, "model_type", type, "llava or llava_next");
   Layout out;
   Config& c = out.config;
   c.vision = import_tower(json_object(json, "vision_config", where), value_or<int64_t>(json, "vision_feature_layer", -2, where),
@@ -106,6 +122,10 @@ Layout hugging_face_llava(const Json& json, const std::string& where) {
       {"model.multi_modal_projector.", {"multi_modal_projector.", "model.multi_modal_projector."}, {}, 0},
       {"model.language_model.", {"language_model.model.", "model.language_model."}, decoder.replacements, 0},
       {"lm_head.", {"language_model.lm_head.", "lm_head."}, {}, 0}};
+  if (type == "llava_next") {
+    c.grid_pinpoints = vision::pinpoints_from_json(json, where);
+    out.origins.push_back({"model.image_newline", {"image_newline", "model.image_newline"}, {}, 0});
+  }
   return out;
 }
 
@@ -140,6 +160,8 @@ Layout original_llava(const Json& json, const Json& tower, bool tower_in_file, c
   out.origins = {{"model.multi_modal_projector.", {mm}, {{"^linear_1.", "0."}, {"^linear_2.", "2."}}, 0},
                  {"model.language_model.", {decoder.prefix}, decoder.replacements, 0},
                  {"lm_head.", {"lm_head."}, {}, 0}};
+  c.grid_pinpoints = own_pinpoints(json, where);
+  if (!c.grid_pinpoints.empty()) out.origins.push_back({"model.image_newline", {"model.image_newline"}, {}, 0});
   if (tower_in_file) out.origins.push_back({"model.vision_tower.", kOwnTower, {}, 0});
   else out.origins.push_back({"model.vision_tower.", {"vision_model.", ""}, {}, 1});
   return out;

@@ -25,7 +25,7 @@ struct Layout {
 
 vision::Config import_tower(const Json& json, int64_t feature_layer, const std::string& where);
 
-// LLaVA as transformers writes it: vision_config, text_config, and one file for all.
+// LLaVA and LLaVA-NeXT as transformers writes them: vision_config, text_config, and one file for all.
 Layout hugging_face_llava(const Json& json, const std::string& where);
 // LLaVA's and MoE-LLaVA's own layout: the decoder's config with mm_... keys. The tower's weights are in the
 // file (MoE-LLaVA) or are checkpoint 1 (LLaVA); its config is `tower`.

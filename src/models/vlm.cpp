@@ -1,7 +1,10 @@
 #include "mose/models/vlm.h"
 
+#include <cmath>
+
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/init.h"
 
 namespace mose::models {
 
@@ -14,6 +17,13 @@ void Config::visit(FieldVisitor& v) {
   v.field("chat_template", chat_template, "how a question becomes a prompt");
   v.field("image_token_id", image_token_id, "token that stands for one image row", -1, 1e7);
   v.field("region_categories", region_categories, "categories of the region head; empty = none; in a recipe [\"*\"] = all of the training split");
+  v.list("grid_pinpoints", grid_pinpoints,
+         "sizes at which an image is also seen tile by tile (LLaVA-NeXT's anyres; multiples of the tower's frame); empty = one frame an image");
+}
+
+vision::Tiling Config::tiling() const {
+  return {{vision.image_width, vision.image_height}, vision.grid_width() / projector.merge, vision.grid_height() / projector.merge,
+          image_tokens(), grid_pinpoints};
 }
 
 namespace {
@@ -49,6 +59,11 @@ VisionLanguageModel::VisionLanguageModel(Config config, const skills::Taxonomy* 
   projector_ = model->register_module(
       "multi_modal_projector",
       std::make_shared<vision::Projector>(config_.projector, config_.vision, language.hidden_size));
+  if (!config_.grid_pinpoints.empty()) {
+    vision::check_tiling(config_.tiling());
+    newline_D_ = model->register_parameter(
+        "image_newline", nn::normal({language.hidden_size}, 1 / std::sqrt(static_cast<double>(language.hidden_size))));
+  }
   language_ = model->register_module("language_model",
                                      language::make_backbone(language, skills_ ? &*skills_ : nullptr));
   if (!language.tie_embeddings) {
@@ -62,10 +77,51 @@ VisionLanguageModel::VisionLanguageModel(Config config, const skills::Taxonomy* 
   }
 }
 
-ImageFeatures VisionLanguageModel::encode_images(const Tensor& pixels_BCHW) {
+// The whole frame's rows, then the canvas' cells line by line without the border, a newline after each line.
+Tensor VisionLanguageModel::decoder_rows(const Tensor& embeddings_NQD, const std::vector<vision::ImageLayout>& layouts) const {
+  if (!newline_D_.defined()) return embeddings_NQD.flatten(0, 1);
+  const vision::Tiling tiling = config_.tiling();
+  const int64_t D = embeddings_NQD.size(2);
+  std::vector<Tensor> parts;
+  int64_t tile = 0;
+  for (const auto& l : layouts) {
+    parts.push_back(embeddings_NQD[tile]);
+    const auto grid_HWD = embeddings_NQD.narrow(0, tile + 1, l.tiles() - 1)
+                              .reshape({l.tiles_down, l.tiles_across, tiling.cells_down, tiling.cells_across, D})
+                              .transpose(1, 2)
+                              .reshape({l.tiles_down * tiling.cells_down, l.tiles_across * tiling.cells_across, D});
+    const auto shown_HWD = grid_HWD.narrow(0, l.top, l.height).narrow(1, l.left, l.width);
+    parts.push_back(torch::cat({shown_HWD, newline_D_.to(shown_HWD.dtype()).expand({l.height, 1, D})}, 1).flatten(0, 1));
+    tile += l.tiles();
+  }
+  return torch::cat(parts);
+}
+
+ImageFeatures VisionLanguageModel::encode_images(const Tensor& pixels_NCHW, const std::vector<vision::ImageLayout>& layouts) {
+  std::vector<int64_t> whole;  // the tile that shows each whole image
+  int64_t tiles = 0;
+  for (const auto& layout : layouts) {
+    if ((layout.tiles() > 1) != newline_D_.defined()) {
+      throw Error(str("an image of ", layout.tiles(), " tiles for a model with", newline_D_.defined() ? "" : "out", " pinpoints"));
+    }
+    if (layout.frame_rows != config_.image_tokens()) {
+      throw Error(str("a layout of ", layout.frame_rows, " rows a frame for a model of ", config_.image_tokens()));
+    }
+    whole.push_back(tiles);
+    tiles += layout.tiles();
+  }
+  if (layouts.empty() ? newline_D_.defined() : tiles != pixels_NCHW.size(0)) {
+    throw Error(str("the layouts of ", layouts.size(), " images ask for ", tiles, " tiles, found ", pixels_NCHW.size(0)));
+  }
   ImageFeatures features;
-  features.tower_BPD = tower_->forward(pixels_BCHW);
+  features.tower_BPD = tower_->forward(pixels_NCHW);
   features.embeddings_BQD = projector_->forward(features.tower_BPD);
+  features.rows_RD = decoder_rows(features.embeddings_BQD, layouts);
+  if (newline_D_.defined()) {
+    const auto index_B = torch::tensor(whole, torch::kInt64).to(pixels_NCHW.device());
+    features.tower_BPD = features.tower_BPD.index_select(0, index_B);
+    features.embeddings_BQD = features.embeddings_BQD.index_select(0, index_B);
+  }
   return features;
 }
 
@@ -88,18 +144,18 @@ Tensor VisionLanguageModel::region_logits(const Tensor& tower_BPD) const {
 }
 
 language::LayerOutputs VisionLanguageModel::forward(const Tensor& tokens_T, const nn::SequencePlan& plan,
-                                                    const Tensor& images_BQD,
+                                                    const Tensor& images,
                                                     const language::ForwardOptions& options) {
   // The image token may lie outside the vocabulary (LLaVA's own checkpoints): its embedding is never read.
   const auto image_T = tokens_T == config_.image_token_id;
   auto x_TD = language_->embed(tokens_T.masked_fill(image_T, 0));
-  if (images_BQD.defined()) {
+  if (images.defined()) {
     const auto rows = image_T.nonzero().squeeze(1);
-    const int64_t have = images_BQD.size(0) * images_BQD.size(1);
-    if (rows.numel() != have) {
-      throw Error(str("the stream has ", rows.numel(), " image tokens, the images make ", have, " rows"));
+    const auto rows_RD = images.reshape({-1, images.size(-1)});
+    if (rows.numel() != rows_RD.size(0)) {
+      throw Error(str("the stream has ", rows.numel(), " image tokens, the images make ", rows_RD.size(0), " rows"));
     }
-    x_TD = x_TD.index_copy(0, rows, images_BQD.reshape({have, -1}).to(x_TD.dtype()));
+    x_TD = x_TD.index_copy(0, rows, rows_RD.to(x_TD.dtype()));
   }
   return language_->forward(x_TD, plan, options);
 }

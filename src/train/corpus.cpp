@@ -1,12 +1,14 @@
 #include "mose/train/corpus.h"
 
 #include <algorithm>
+#include <map>
 
 #include "mose/core/error.h"
 #include "mose/core/log.h"
 #include "mose/core/resources.h"
 #include "mose/skills/prepare.h"
 #include "mose/text/chat.h"
+#include "mose/vision/anyres.h"
 
 namespace mose::train {
 namespace {
@@ -23,6 +25,24 @@ skills::Dataset load_split(const fs::path& dir, const std::string& split, const 
   }
   return dataset;
 }
+
+// The layouts of a dataset's images, each found once.
+class Layouts {
+ public:
+  Layouts(fs::path root, vision::Tiling tiling, bool blind) : root_(std::move(root)), tiling_(std::move(tiling)), blind_(blind) {}
+
+  vision::ImageLayout of(const std::string& image) {
+    if (blind_ || image.empty()) return vision::layout_image(tiling_.tile, tiling_);
+    const auto found = layouts_.find(image);
+    return found != layouts_.end() ? found->second : layouts_[image] = vision::layout_file(root_ / image, tiling_);
+  }
+
+ private:
+  const fs::path root_;
+  const vision::Tiling tiling_;
+  const bool blind_;
+  std::map<std::string, vision::ImageLayout> layouts_;
+};
 
 }  // namespace
 
@@ -60,15 +80,24 @@ text::Tokenizer train_tokenizer(const skills::Dataset& dataset, int64_t vocabula
 }
 
 std::vector<data::Encoded> encode_samples(const skills::Dataset& dataset, const models::Bundle& bundle,
-                                          const data::EncodeConfig& config, int64_t limit) {
+                                          const DataConfig& config, int64_t limit) {
   std::vector<data::Encoded> out;
+  Layouts layouts(dataset.root, bundle.model->config().tiling(), config.loader.blind);
   int64_t cut = 0;
   for (const auto& sample : dataset.samples) {
     if (limit > 0 && static_cast<int64_t>(out.size()) >= limit) break;
-    out.push_back(data::encode_sample(sample, bundle.taxonomy, bundle.tokenizer, config));
+    vision::ImageLayout layout;
+    try {
+      layout = layouts.of(sample.image);
+    } catch (const DataError& error) {
+      if (config.loader.on_bad_sample != "skip") throw DataError(str("sample ", sample.id, ": ", error.what()));
+      log::warn("skipped sample ", sample.id, ": ", error.what());
+      continue;
+    }
+    out.push_back(data::encode_sample(sample, bundle.taxonomy, bundle.tokenizer, config.encode, layout));
     if (out.back().cut_tokens > 0) ++cut;
   }
-  if (cut > 0) log::warn(cut, " of ", out.size(), " answers were cut at max_tokens = ", config.max_tokens);
+  if (cut > 0) log::warn(cut, " of ", out.size(), " answers were cut at max_tokens = ", config.encode.max_tokens);
   return out;
 }
 

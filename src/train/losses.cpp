@@ -70,7 +70,7 @@ Normalisers normalisers(const data::Batch& batch, const StepWeights& weights) {
   const auto rows = (batch.targets_T >= 0).nonzero().squeeze(1);
   n.rows = row_weights(batch.segments_T.index_select(0, rows), weights).sum().item<double>();
   n.samples = static_cast<double>(batch.samples);
-  n.images = batch.pixels_BCHW.defined() ? static_cast<double>(batch.pixels_BCHW.size(0)) : 0;
+  n.images = static_cast<double>(batch.image_count());
   if (weights.words != 0) n.words = word_counts(batch);
   return n;
 }
@@ -116,11 +116,11 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
   BatchLoss out;
   auto& r = out.report;
   models::ImageFeatures images;
-  if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW);
+  if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW, batch.layouts);
   const Tensor& any = batch.pixels_BCHW.defined() ? images.tower_BPD : batch.labels.stage_weight_T;
   for (auto* part : r.tensors()) *part = zero_like_loss(any);
   if (weights.language()) {
-    const auto outputs = model.forward(batch.tokens_T, batch.plan, images.embeddings_BQD);
+    const auto outputs = model.forward(batch.tokens_T, batch.plan, images.rows_RD);
     if (weights.lm != 0 && whole.rows > 0) r.lm = language_loss(model, outputs.hidden_TD, batch, weights, whole, r);
     if (weights.routers() && !outputs.routings.empty()) {
       std::vector<moe::Routing> routings;

@@ -99,7 +99,7 @@ void check_recipe(const Recipe& recipe) {
 
 std::vector<std::string> trainable_patterns(const StageConfig& stage) {
   if (!stage.trainable.empty()) return stage.trainable;
-  if (stage.kind == "projector") return {"model.multi_modal_projector.*"};
+  if (stage.kind == "projector") return {"model.multi_modal_projector.*", "model.image_newline"};
   if (stage.kind == "router") return {"*.mlp.gate.*"};
   return {"*"};
 }

@@ -28,7 +28,7 @@ RouterCache collect_router_inputs(models::VisionLanguageModel& model,
       if (found != inputs.end()) found->second.push_back(x_TD.index_select(0, labelled));
     };
     Tensor images;
-    if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW).embeddings_BQD;
+    if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW, batch.layouts).rows_RD;
     model.forward(batch.tokens_T, batch.plan, images, options);
     stage.push_back(batch.labels.stage_TG.index_select(0, labelled));
     stage_weight.push_back(batch.labels.stage_weight_T.index_select(0, labelled));

@@ -33,7 +33,7 @@ Json measure_routing(models::VisionLanguageModel& model, const std::vector<data:
   }
   for (const auto& batch : batches) {
     torch::Tensor images;
-    if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW).embeddings_BQD;
+    if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW, batch.layouts).rows_RD;
     const auto out = model.forward(batch.tokens_T, batch.plan, images);
     for (size_t i = 0; i < out.routings.size(); ++i) statistics[i].add(out.routings[i].routing, batch.labels);
   }

@@ -109,7 +109,7 @@ void calibrate(Session& session) {
     if (!batch.pixels_BCHW.defined()) return;  // text alone
     pixels.push_back(batch.pixels_BCHW);
     if (batch.region_BPC.defined()) regions.push_back(batch.region_BPC);
-    images += batch.pixels_BCHW.size(0);
+    images += batch.image_count();
   }
   session.bundle.model->calibrate(torch::cat(pixels).to(session.device),
                                   regions.empty() ? torch::Tensor() : torch::cat(regions).to(session.device),
@@ -194,13 +194,12 @@ void train(const Recipe& recipe, const TrainOptions& options) {
                   from ? from->state : RunState{}, nullptr, std::chrono::steady_clock::now(), 0};
   session.seconds_before = session.state.seconds;
   session.bundle.model->to(device);
-  auto encode = recipe.data.encode;
-  encode.image_tokens = session.bundle.model->config().image_tokens();
-  encode.chat_template = session.bundle.model->config().chat_template;
-  session.train_samples = encode_samples(corpus.train, session.bundle, encode);
+  DataConfig data = recipe.data;
+  data.encode.chat_template = session.bundle.model->config().chat_template;
+  session.train_samples = encode_samples(corpus.train, session.bundle, data);
   session.words = word_tables(session.train_samples, session.bundle.model->config().language.vocab_size, device);
   {
-    auto samples = encode_samples(corpus.validation, session.bundle, encode, recipe.data.max_validation);
+    auto samples = encode_samples(corpus.validation, session.bundle, data, recipe.data.max_validation);
     auto loader = make_loader(session, std::move(samples), nullptr);
     for (int64_t i = loader.batches_in_epoch(0); i > 0; --i) {
       session.validation.push_back(data::to_device(loader.next(), device));

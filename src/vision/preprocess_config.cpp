@@ -7,6 +7,7 @@
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "mose/vision/preprocess.h"
+#include "vision/processor_file.h"
 
 namespace mose::vision {
 namespace {
@@ -24,6 +25,7 @@ bool has(const Json& json, const char* key) { return json.contains(key) && !json
 // What a processor does where its file is silent.
 struct Defaults {
   bool crops = false, pads = false;         // pads: knows LLaVA's do_pad
+  bool tiles = false;                       // LLaVA-NeXT's
   std::optional<Json> size, crop_size;
   std::optional<Vector> mean, std;
 };
@@ -36,18 +38,18 @@ Defaults defaults_of(const Json& json, const std::string& where) {
     if (type.ends_with(suffix)) type.resize(type.size() - std::string(suffix).size());
   }
   const Json side = 224, square{{"height", side}, {"width", side}}, shortest{{"shortest_edge", side}};
-  const bool llava = type == "LlavaImageProcessor";
-  if (llava || type == "CLIPImageProcessor" || type == "CLIPFeatureExtractor") {
-    return {true, llava, shortest, square, Vector{0.48145466, 0.4578275, 0.40821073},
+  const bool llava = type == "LlavaImageProcessor", next = type == "LlavaNextImageProcessor";
+  if (llava || next || type == "CLIPImageProcessor" || type == "CLIPFeatureExtractor") {
+    return {true, llava, next, shortest, square, Vector{0.48145466, 0.4578275, 0.40821073},
             Vector{0.26862954, 0.26130258, 0.27577711}};
   }
-  if (type == "SiglipImageProcessor") return {false, false, square, {}, Vector{0.5, 0.5, 0.5}, Vector{0.5, 0.5, 0.5}};
+  if (type == "SiglipImageProcessor") return {false, false, false, square, {}, Vector{0.5, 0.5, 0.5}, Vector{0.5, 0.5, 0.5}};
   throw DataError(str(where, ": ", key, ": found ", type, ", which is not computed here; expected CLIPImageProcessor, ",
-                      "SiglipImageProcessor or LlavaImageProcessor"));
+                      "SiglipImageProcessor, LlavaImageProcessor or LlavaNextImageProcessor"));
 }
 
 // No key is passed over: it is read below, changes no pixel, or is refused.
-void check_keys(const Json& json, const std::string& where) {
+void check_keys(const Json& json, const Defaults& defaults, const std::string& where) {
   static const std::vector<std::string> read = {
       "crop_size", "default_to_square", "do_center_crop", "do_convert_rgb", "do_normalize", "do_pad", "do_rescale",
       "do_resize", "feature_extractor_type", "filter", "image_aspect_ratio", "image_mean", "image_processor_type",
@@ -62,6 +64,7 @@ void check_keys(const Json& json, const std::string& where) {
       return std::find(list.begin(), list.end(), name) != list.end();
     };
     if (in(read) || in(harmless)) continue;
+    if (defaults.tiles && (key == "image_grid_pinpoints" || (key == "aspect_ratio_setting" && value == "anyres"))) continue;
     throw DataError(str(where, ": ", key, ": found ", value.dump(),
                         "; this key is not known here, so the pixels could come out wrong"));
   }
@@ -142,6 +145,7 @@ std::string read_filter(const Json& json, const std::string& where) {
 }
 
 bool pads_to_square(const Json& json, const Defaults& defaults, const std::string& where) {
+  if (defaults.tiles) return false;  // do_pad there adds empty tiles to those of a batch
   const bool do_pad = flag(json, "do_pad", false, where);
   if (do_pad && !defaults.pads) {
     throw DataError(str(where, ": do_pad: true is computed for LlavaImageProcessor only"));
@@ -228,7 +232,7 @@ Json preprocess_to_json(const PreprocessConfig& config) {
 PreprocessConfig preprocess_from_json(const Json& json, const std::string& where) {
   if (!json.is_object()) throw DataError(str(where, ": expected an object"));
   const Defaults defaults = defaults_of(json, where);
-  check_keys(json, where);
+  check_keys(json, defaults, where);
   PreprocessConfig config;
   for (const char* key : {"do_resize", "do_rescale", "do_convert_rgb"}) {
     if (!flag(json, key, true, where)) {
@@ -239,6 +243,12 @@ PreprocessConfig preprocess_from_json(const Json& json, const std::string& where
     throw DataError(str(where, ": rescale_factor: expected 1/255, found ", json["rescale_factor"].dump()));
   }
   read_geometry(json, defaults, where, config);
+  if (defaults.tiles) {  // frames and tiles are cut to size before they come to the crop
+    if (config.mode == "crop" && config.shortest_edge == 0 && config.width == config.height) config.mode = "stretch";
+    if (config.mode != "stretch" || config.width != config.height) {
+      throw DataError(str(where, ": crop_size: expected the square of size, as which LlavaNextImageProcessor cuts tiles"));
+    }
+  }
   config.filter = read_filter(json, where);
   if (flag(json, "do_normalize", true, where)) {
     config.mean = channels(json, "image_mean", defaults.mean, where);
@@ -258,15 +268,18 @@ void save_preprocess(const std::filesystem::path& dir, const PreprocessConfig& c
   save_json(dir / "preprocessor_config.json", preprocess_to_json(config));
 }
 
-PreprocessConfig load_preprocess(const std::filesystem::path& dir) {
+ProcessorFile load_processor_file(const std::filesystem::path& dir) {
   const std::filesystem::path whole = dir / "processor_config.json", file = dir / "preprocessor_config.json";
   if (std::filesystem::exists(whole)) {
     const Json json = load_json(whole);
-    if (json.is_object() && json.contains("image_processor")) {
-      return preprocess_from_json(json["image_processor"], whole.string() + ": image_processor");
-    }
+    if (json.is_object() && json.contains("image_processor")) return {json["image_processor"], whole.string() + ": image_processor"};
   }
-  return preprocess_from_json(load_json(file), file.string());
+  return {load_json(file), file.string()};
+}
+
+PreprocessConfig load_preprocess(const std::filesystem::path& dir) {
+  const ProcessorFile file = load_processor_file(dir);
+  return preprocess_from_json(file.json, file.where);
 }
 
 }  // namespace mose::vision

@@ -2,7 +2,8 @@
 //
 //   model_for_parity MODEL_DIR IN.safetensors OUT.safetensors
 //
-// IN: input_ids [T] (image tokens included), pixels [1, 3, H, W]. OUT: logits [T, V]; cached_logits [T, V],
+// IN: input_ids [T] (image tokens included), pixels [N, 3, H, W] (all tiles), image_sizes [B, 2] (height, width; one
+// image of one tile without it). OUT: logits [T, V]; cached_logits [T, V],
 // where the last rows came one by one out of a cache; hidden.{i} [T, D], what enters layer i, and after the
 // last norm; greedy [64], the answer to input_ids; loss, the next token's mean cross-entropy over text, and
 // grad.{parameter} of it.
@@ -21,12 +22,12 @@ using torch::Tensor;
 
 constexpr int64_t kDecoded = 12, kGreedy = 64;
 
-Tensor cached_logits(models::VisionLanguageModel& model, const Tensor& ids_T, const Tensor& images_BQD) {
+Tensor cached_logits(models::VisionLanguageModel& model, const Tensor& ids_T, const Tensor& images_RD) {
   const int64_t T = ids_T.size(0), prefill = T - kDecoded;
   auto cache = language::make_cache(model.config().language, 1, T, torch::dtype(torch::kFloat32));
   language::ForwardOptions options;
   options.cache = &cache;
-  std::vector<Tensor> out{model.logits(model.forward(ids_T.narrow(0, 0, prefill), nn::make_plan({prefill}), images_BQD, options).hidden_TD)};
+  std::vector<Tensor> out{model.logits(model.forward(ids_T.narrow(0, 0, prefill), nn::make_plan({prefill}), images_RD, options).hidden_TD)};
   for (int64_t t = prefill; t < T; ++t) {
     const auto plan = nn::make_plan({1}, torch::kCPU, cache.lengths());
     out.push_back(model.logits(model.forward(ids_T.narrow(0, t, 1), plan, {}, options).hidden_TD));
@@ -42,7 +43,12 @@ void run(const std::string& dir, const std::string& in, const std::string& file)
   const int64_t T = ids_T.size(0);
   io::TensorMap out;
 
-  const auto images = model.encode_images(pixels).embeddings_BQD;
+  const Tensor sizes = input.has("image_sizes") ? input.get("image_sizes") : torch::ones({1, 2}, torch::kInt64);
+  std::vector<vision::ImageLayout> layouts;
+  for (int64_t b = 0; b < sizes.size(0); ++b) {
+    layouts.push_back(vision::layout_image({sizes[b][1].item<int64_t>(), sizes[b][0].item<int64_t>()}, model.config().tiling()));
+  }
+  const auto images = model.encode_images(pixels, layouts).rows_RD;
   language::ForwardOptions options;
   options.on_layer_input = [&](int64_t layer, const Tensor& x_TD) { out["hidden." + std::to_string(layer)] = x_TD.detach(); };
   const auto outputs = model.forward(ids_T, nn::make_plan({T}), images, options);
@@ -63,7 +69,11 @@ void run(const std::string& dir, const std::string& in, const std::string& file)
   out["cached_logits"] = cached_logits(model, ids_T, images);
   infer::Prompt prompt;
   prompt.tokens.assign(ids_T.data_ptr<int64_t>(), ids_T.data_ptr<int64_t>() + T);
-  prompt.pixels_CHW = pixels[0];
+  for (int64_t b = 0, tile = 0; b < sizes.size(0); ++b) {
+    const auto& layout = layouts[static_cast<size_t>(b)];
+    prompt.pictures.push_back({pixels.narrow(0, tile, layout.tiles()), layout});
+    tile += layout.tiles();
+  }
   infer::GenerateOptions generate;
   generate.sampling.max_new_tokens = kGreedy;
   out["greedy"] = torch::tensor(infer::generate(model, {prompt}, generate)[0].tokens, torch::kInt64);

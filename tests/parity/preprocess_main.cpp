@@ -10,7 +10,6 @@
 #include <iostream>
 
 #include "mose/core/error.h"
-#include "mose/core/files.h"
 #include "mose/vision/anyres.h"
 
 namespace {
@@ -18,10 +17,10 @@ namespace {
 using mose::Json;
 namespace vision = mose::vision;
 
-std::vector<vision::ImageSize> pinpoints_from(const std::string& text) {
-  std::vector<vision::ImageSize> sizes;
-  for (const Json& pair : mose::parse_json(text, "--anyres")) sizes.push_back({pair.at(1), pair.at(0)});
-  return sizes;
+vision::Tiling tiling_from(const std::string& text, const vision::PreprocessConfig& config) {
+  vision::Tiling tiling{{config.width, config.height}, 1, 1, 1, {}};
+  for (const Json& pair : mose::parse_json(text, "--anyres")) tiling.pinpoints.push_back({pair.at(1), pair.at(0)});
+  return tiling;
 }
 
 int run(std::vector<std::string> args) {
@@ -41,20 +40,13 @@ int run(std::vector<std::string> args) {
     return 0;
   }
   std::ofstream out(args[1], std::ios::binary);
-  std::vector<vision::ImageSize> pinpoints;
-  size_t first = 2;
-  if (args[2] == "--anyres") {
-    pinpoints = pinpoints_from(args.at(3));
-    first = 4;
-  }
+  const bool anyres = args[2] == "--anyres";
+  const size_t first = anyres ? 4 : 2;
   for (size_t i = first; i < args.size(); ++i) {
     Json line;
     try {
       const torch::Tensor values =
-          pinpoints.empty()
-              ? vision::load_image(args[i], config)
-              : vision::normalise(
-                    vision::decode_tiles(mose::read_file(args[i]), args[i], config, pinpoints).pixels_NCHW, config);
+          anyres ? vision::load_picture(args[i], config, tiling_from(args.at(3), config)).tiles_NCHW : vision::load_image(args[i], config);
       out.write(reinterpret_cast<const char*>(values.data_ptr<float>()),
                 static_cast<std::streamsize>(values.numel() * sizeof(float)));
       line["shape"] = values.sizes().vec();

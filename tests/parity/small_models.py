@@ -56,10 +56,9 @@ def write_processor(folder, vision):
     return processor(size=size, **crop)
 
 
-def random_model(vision, language, more):
+def random_model(vision, language, more, config=LlavaConfig, whole=LlavaForConditionalGeneration):
     torch.manual_seed(11)
-    config = LlavaConfig(vision_config=vision, text_config=language, image_token_index=IMAGE, **more)
-    model = LlavaForConditionalGeneration(config)
+    model = whole(config(vision_config=vision, text_config=language, image_token_index=IMAGE, **more))
     with torch.no_grad():
         for value in model.parameters():  # nothing is zero or one, as it would be in a new model
             value.normal_(0, 0.15).add_(0.03)
@@ -79,8 +78,8 @@ def patches_of(model):
     return count - 1 if siglip and model.config.vision_feature_select_strategy == "default" else count
 
 
-def ours(folder, model_dir, ids, pixels):
-    save_file({"input_ids": ids[0].contiguous(), "pixels": pixels}, folder / "in.safetensors")
+def ours(folder, model_dir, ids, pixels, **more):
+    save_file({"input_ids": ids[0].contiguous(), "pixels": pixels} | more, folder / "in.safetensors")
     done = subprocess.run([BIN / "model_for_parity", model_dir, folder / "in.safetensors", folder / "out.safetensors"],
                           capture_output=True, text=True, timeout=300, check=False)
     check(done.returncode == 0, done.stderr)
@@ -95,9 +94,9 @@ def worst(a, b):
     return float((a - b).detach().abs().max() / b.abs().max().clamp_min(1e-12))
 
 
-def compare(name, found, model, ids, pixels, cached=True):
+def compare(name, found, model, ids, pixels, cached=True, **more):
     """Everything model_for_parity computed against transformers, as the largest relative difference."""
-    output = model(input_ids=ids, pixel_values=pixels, output_hidden_states=True)
+    output = model(input_ids=ids, pixel_values=pixels, output_hidden_states=True, **more)
     labels = ids.masked_fill(ids == IMAGE, -100)
     loss = torch.nn.functional.cross_entropy(output.logits[0, :-1], labels[0, 1:])
     loss.backward()
@@ -116,13 +115,13 @@ def compare(name, found, model, ids, pixels, cached=True):
             differences[key] = worst(found[key], value.grad)
     check(seen > 20, f"{name}: {seen} gradients compared")
     with torch.no_grad():
-        blind = model(input_ids=ids, pixel_values=torch.zeros_like(pixels)).logits[0]
+        blind = model(input_ids=ids, pixel_values=torch.zeros_like(pixels), **more).logits[0]
     check(worst(blind, output.logits[0]) > 1e-2, f"{name}: the picture changes nothing, so the test shows nothing")
     if cached:
         differences["cached"] = worst(found["cached_logits"], output.logits[0].detach())
         with torch.no_grad():
             answer = model.generate(input_ids=ids, pixel_values=pixels, attention_mask=torch.ones_like(ids), do_sample=False,
-                                    max_new_tokens=GREEDY, min_new_tokens=GREEDY, bad_words_ids=[[IMAGE]], pad_token_id=0)
+                                    max_new_tokens=GREEDY, min_new_tokens=GREEDY, bad_words_ids=[[IMAGE]], pad_token_id=0, **more)
         theirs, mine = answer[0, ids.shape[1]:].tolist(), found["greedy"].tolist()
         check(theirs == mine, f"{name}: greedy tokens differ:\n{theirs}\n{mine}")
     bad = {key: value for key, value in differences.items() if not value < LIMIT}
@@ -130,14 +129,14 @@ def compare(name, found, model, ids, pixels, cached=True):
     print(f"{name}: {len(differences)} comparisons, the worst differs by {max(differences.values()):.1e}", flush=True)
 
 
-def check_export(name, folder, model_dir, model, ids, pixels, logits=None):
+def check_export(name, folder, model_dir, model, ids, pixels, logits=None, whole=LlavaForConditionalGeneration, **more):
     run("mose-model", "export", model_dir, "--format", "hf", "--out", folder / "back")
-    again, report = LlavaForConditionalGeneration.from_pretrained(folder / "back", output_loading_info=True)
+    again, report = whole.from_pretrained(folder / "back", output_loading_info=True)
     problems = {key: value for key, value in report.items() if value and key != "error_msgs"}
     check(not problems, f"{name}: transformers says of the export: {problems}")
     with torch.no_grad():
-        want = logits if logits is not None else model(input_ids=ids, pixel_values=pixels).logits[0]
-        difference = worst(again.eval()(input_ids=ids, pixel_values=pixels).logits[0], want)
+        want = logits if logits is not None else model(input_ids=ids, pixel_values=pixels, **more).logits[0]
+        difference = worst(again.eval()(input_ids=ids, pixel_values=pixels, **more).logits[0], want)
     check(difference < 1e-5, f"{name}: exported, logits differ by {difference:.1e}")
 
 

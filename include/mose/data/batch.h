@@ -8,13 +8,15 @@
 
 #include "mose/moe/routing.h"
 #include "mose/nn/sequence_plan.h"
+#include "mose/vision/image_layout.h"
 
 namespace mose::data {
 
 struct Batch {
-  torch::Tensor tokens_T;     // int64; an image occupies as many rows of the image token as it has patches
+  torch::Tensor tokens_T;     // int64; an image occupies layout.rows() rows of the image token
   nn::SequencePlan plan;
-  torch::Tensor pixels_BCHW;  // float32, normalised; images in the order of their placeholders; may be undefined
+  torch::Tensor pixels_BCHW;  // float32, normalised: the tiles of all images in the order of their placeholders; may be undefined
+  std::vector<vision::ImageLayout> layouts;  // of each image
   torch::Tensor targets_T;    // int64: the token that row t must predict, -100 where nothing is supervised
   torch::Tensor segments_T;   // int64: stage of the *target* token (0 describe, ...), -1 outside any segment
   moe::RouterLabels labels;   // of the row's own token
@@ -26,6 +28,8 @@ struct Batch {
   std::vector<int64_t> targets;  // rows with a target of each sample; their sum is `supervised`
   int64_t samples = 0;
   int64_t supervised = 0;     // rows with a target
+
+  int64_t image_count() const { return static_cast<int64_t>(layouts.size()); }
 };
 
 // The same batch with its tensors on `device` (offsets stay on the host).

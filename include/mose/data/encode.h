@@ -1,6 +1,6 @@
 // From a sample's text to token rows: ids, targets, stages and soft router labels.
 //
-//   rows     | prompt text | image token x P | prompt text | answer tokens |
+//   rows     | prompt text | image token x R | prompt text | answer tokens |
 //   target     -100 ...                            ... a_0 | a_1 ... a_n-1, end of turn |
 //
 // Prompt and answer are tokenised apart and joined. So an answer's tokens have exact byte spans in the
@@ -18,12 +18,12 @@
 #include "mose/skills/dataset.h"
 #include "mose/skills/taxonomy.h"
 #include "mose/text/tokenizer.h"
+#include "mose/vision/image_layout.h"
 
 namespace mose::data {
 
 struct EncodeConfig {
   std::string chat_template = "chatml";
-  int64_t image_tokens = 0;  // rows an image occupies; set from the model, not read from a config
   int64_t max_tokens = 1024;
   std::string granularity = "token";
   double prompt_label_weight = 0;
@@ -45,6 +45,7 @@ struct RowLabels {
 
 struct Encoded {
   std::string id, image, task;
+  vision::ImageLayout layout;     // of the image; R = layout.rows()
   std::vector<int64_t> tokens;    // T ids, the image token repeated
   std::vector<int64_t> targets;   // T: the id that row t must predict, -100 where it is part of the prompt
   std::vector<int64_t> segments;  // T: stage of the target token, -1 outside every segment
@@ -58,10 +59,10 @@ struct Encoded {
   int64_t length() const { return static_cast<int64_t>(tokens.size()); }
 };
 
-// The ids that a question becomes, image rows included: what generation starts from. With `image`
-// false the prompt has no image. DataError when the tokenizer lacks "<image>" or the question holds it.
+// The ids that a question becomes: what generation starts from. With `image_rows` 0 the prompt has no image.
+// DataError when the tokenizer lacks "<image>" or the question holds it.
 std::vector<int64_t> encode_prompt(const std::string& question, const text::Tokenizer& tokenizer,
-                                   const EncodeConfig& config, bool image = true);
+                                   const EncodeConfig& config, int64_t image_rows);
 
 // The id that ends an answer; DataError when the tokenizer has no such single token.
 int64_t end_of_turn_id(const text::Tokenizer& tokenizer, const EncodeConfig& config);
@@ -73,11 +74,12 @@ int64_t end_of_turn_id(const text::Tokenizer& tokenizer, const EncodeConfig& con
 //   span    each token of a sentence has the most frequent distribution of the sentence's tokens;
 //   sample  each token of the answer has the mean over the answer's labelled tokens.
 // With prompt_label_weight w > 0, prompt and image rows have the sample's mean, its weight times w.
-// Without image_tokens (an empty `sample.image`) a sample is text only.
+// With an empty `sample.image` a sample is text only, and `layout` is not used.
 // An answer that does not fit max_tokens is cut at its end, end of turn included, and counted in
 // cut_tokens. DataError names the sample when its prompt does not fit, its answer holds the image
 // token, or a label or segment lies outside the answer or the taxonomy.
 Encoded encode_sample(const skills::Sample& sample, const skills::Taxonomy& taxonomy,
-                      const text::Tokenizer& tokenizer, const EncodeConfig& config);
+                      const text::Tokenizer& tokenizer, const EncodeConfig& config,
+                      const vision::ImageLayout& layout);
 
 }  // namespace mose::data

@@ -9,6 +9,7 @@
 
 #include "mose/core/config.h"
 #include "mose/models/vlm.h"
+#include "mose/vision/anyres.h"
 
 namespace mose::infer {
 
@@ -23,8 +24,8 @@ struct SamplingConfig {
 };
 
 struct Prompt {
-  std::vector<int64_t> tokens;  // image rows included
-  torch::Tensor pixels_CHW;     // undefined for text alone
+  std::vector<int64_t> tokens;            // image rows included
+  std::vector<vision::Picture> pictures;  // in the order of their rows
 };
 
 // What a sparse layer did with one generated token's row.

@@ -26,7 +26,7 @@ Account account(const Config& config, int64_t skills, int64_t stages);
 
 // The account with derived figures: bytes of weights by type, bytes to train with AdamW in float32
 // and in bfloat16 with float32 master weights, FLOPs of one decoder token (2 a multiply-add, without
-// attention's own products) and of one image.
+// attention's own products), and the rows that an image takes: at most, and one of 1920 x 1080 pixels.
 Json account_to_json(const Config& config, const Account& account);
 std::string account_table(const Config& config, const Account& account);
 

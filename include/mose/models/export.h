@@ -1,5 +1,5 @@
-// From a model directory of ours to one that transformers (and what reads its checkpoints) opens as LLaVA:
-// the same logits from the same weights.
+// From a model directory of ours to one that transformers (and what reads its checkpoints) opens as LLaVA, or with
+// pinpoints as LLaVA-NeXT: the same logits from the same weights.
 //
 //   dense decoders    as Llama, Qwen2, StableLM or Phi, by what they compute
 //   sparse ones       as Qwen2-MoE: dense and sparse layers by mlp_only_layers, weights normalised by

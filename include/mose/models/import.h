@@ -2,8 +2,8 @@
 // They stay in the mapped files until they are written: all as bfloat16 where every tensor has it, else as
 // float32, which holds the values of float16 and of mixtures exactly.
 //
-// Whole models: LLaVA as transformers writes it (names of its versions 4 and 5), LLaVA in its own layout, and
-// MoE-LLaVA. Towers: CLIP, SigLIP. Decoders: Llama, Mistral, Qwen, Qwen2, StableLM, Phi; sparse: Mixtral,
+// Whole models: LLaVA and LLaVA-NeXT as transformers writes them (names of its versions 4 and 5) and in their own
+// layout, and MoE-LLaVA. Towers: CLIP, SigLIP. Decoders: Llama, Mistral, Qwen, Qwen2, StableLM, Phi; sparse: Mixtral,
 // Qwen2-MoE, MoE-LLaVA's. What a tower holds behind the layer that its user takes is left out.
 #pragma once
 

@@ -10,6 +10,7 @@
 #include "mose/core/config.h"
 #include "mose/language/backbone.h"
 #include "mose/skills/taxonomy.h"
+#include "mose/vision/image_layout.h"
 #include "mose/vision/projector.h"
 #include "mose/vision/tower.h"
 
@@ -22,19 +23,26 @@ struct Config {
   std::string chat_template = "chatml";
   int64_t image_token_id = -1;                 // set when the tokenizer is known; may be outside the vocabulary
   std::vector<std::string> region_categories;  // object categories of the region head; empty = no head
+  // Canvases that images are also seen on tile by tile (LLaVA-NeXT's anyres), multiples of the tower's frame; empty =
+  // the frame of the whole image alone.
+  std::vector<vision::ImageSize> grid_pinpoints;
 
-  int64_t image_tokens() const { return vision::image_tokens(projector, vision); }
+  int64_t image_tokens() const { return vision::image_tokens(projector, vision); }  // rows of one frame
+  // What an image's rows follow from: vision::layout_image(size, config.tiling()).
+  vision::Tiling tiling() const;
   void visit(FieldVisitor& v);
 };
 
+// B images.
 struct ImageFeatures {
-  torch::Tensor tower_BPD;       // the tower's patches
-  torch::Tensor embeddings_BQD;  // rows for the decoder
+  torch::Tensor tower_BPD;       // the tower's patches of the frame of each whole image
+  torch::Tensor embeddings_BQD;  // their rows
+  torch::Tensor rows_RD;         // all rows for the decoder, image after image
 };
 
-// Parameters are named as in transformers 5's LLaVA: model.vision_tower.*,
-// model.multi_modal_projector.*, model.language_model.*, lm_head.weight (when not tied), and
-// region_head.* (training only).
+// Parameters are named as in transformers 5's LLaVA and LLaVA-NeXT: model.vision_tower.*,
+// model.multi_modal_projector.*, model.language_model.*, lm_head.weight (when not tied),
+// model.image_newline (with pinpoints) and region_head.* (training only).
 class VisionLanguageModel : public torch::nn::Module {
  public:
   // A sparse decoder needs the taxonomy; `skill_mass` (labelled token mass by skill) serves the
@@ -43,17 +51,19 @@ class VisionLanguageModel : public torch::nn::Module {
   explicit VisionLanguageModel(Config config, const skills::Taxonomy* taxonomy = nullptr,
                                const std::vector<double>& skill_mass = {});
 
-  ImageFeatures encode_images(const torch::Tensor& pixels_BCHW);
+  // `pixels_NCHW` holds the tiles of all images, each image's in the order of vision::Tiles. Without layouts every
+  // tile is an image of its own. Error when the layouts ask for another number of tiles.
+  ImageFeatures encode_images(const torch::Tensor& pixels_NCHW, const std::vector<vision::ImageLayout>& layouts = {});
   // Scales a new model's tower and projector to these images, and starts the region head at the
   // log-odds of each category (region_BPC may be undefined), a covered patch weighing `positive`.
   void calibrate(const torch::Tensor& pixels_BCHW, const torch::Tensor& region_BPC, double positive);
   // [B, patches, categories]: does an object of the category cover the patch?
   torch::Tensor region_logits(const torch::Tensor& tower_BPD) const;
 
-  // Image rows replace the image tokens in the order they stand in the stream; Error when their
-  // numbers differ. `images_BQD` may be undefined for text alone.
+  // Image rows [..., D] replace the image tokens in the order they stand in the stream; Error when their
+  // numbers differ. `images` may be undefined for text alone.
   language::LayerOutputs forward(const torch::Tensor& tokens_T, const nn::SequencePlan& plan,
-                                 const torch::Tensor& images_BQD,
+                                 const torch::Tensor& images,
                                  const language::ForwardOptions& options = {});
   // hidden rows [R, D] -> logits [R, V]
   torch::Tensor logits(const torch::Tensor& hidden_RD) const;
@@ -66,12 +76,15 @@ class VisionLanguageModel : public torch::nn::Module {
   torch::Device device() const;
 
  private:
+  torch::Tensor decoder_rows(const torch::Tensor& embeddings_NQD, const std::vector<vision::ImageLayout>& layouts) const;
+
   Config config_;
   std::optional<moe::SkillMap> skills_;
   std::shared_ptr<vision::VisionTower> tower_;
   std::shared_ptr<vision::Projector> projector_;
   std::shared_ptr<language::LanguageBackbone> language_;
   std::shared_ptr<nn::Linear> lm_head_, region_head_;
+  torch::Tensor newline_D_;  // ends each line of a canvas; undefined without pinpoints
 };
 
 // Draws every weight after seeding PyTorch's generator, so the same seed gives the same model.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "mose/core/config.h"
+#include "mose/vision/image_layout.h"
 
 namespace mose::vision {
 
@@ -51,11 +52,6 @@ PreprocessConfig preprocess_from_json(const Json& json, const std::string& where
 void save_preprocess(const std::filesystem::path& dir, const PreprocessConfig& config);
 // The same, or "image_processor" in DIR/processor_config.json, which goes first, as in transformers.
 PreprocessConfig load_preprocess(const std::filesystem::path& dir);
-
-// Upright, that is after the EXIF orientation.
-struct ImageSize {
-  int64_t width = 0, height = 0;
-};
 
 // Files above any of these are refused before they are decoded.
 inline constexpr int64_t kMaxPixels = 100'000'000, kMaxSide = 65'535, kMaxBytes = 512 << 20;

@@ -56,9 +56,10 @@ skills::Sample sample() {
   return sample;
 }
 
+const vision::ImageLayout kLayout{6};  // six rows an image
+
 EncodeConfig config_with(const std::string& granularity = "token", double prompt_weight = 0) {
   EncodeConfig config;
-  config.image_tokens = 6;
   config.granularity = granularity;
   config.prompt_label_weight = prompt_weight;
   return config;
@@ -78,7 +79,7 @@ const SoftLabel* label_at(const RowLabels& labels, const Encoded& encoded,
 
 TEST(EncodePrompt, HoldsOneRowForEachImagePatch) {
   const text::Tokenizer tokens = tokenizer();
-  const std::vector<int64_t> with = encode_prompt("What is there?", tokens, config_with());
+  const std::vector<int64_t> with = encode_prompt("What is there?", tokens, config_with(), kLayout.rows());
   const int64_t image = tokens.token_to_id("<image>");
   EXPECT_EQ(std::count(with.begin(), with.end(), image), 6);
   const auto first = std::find(with.begin(), with.end(), image);
@@ -91,20 +92,20 @@ TEST(EncodePrompt, HoldsOneRowForEachImagePatch) {
 
 TEST(EncodePrompt, WithoutImageHasNoImageRows) {
   const text::Tokenizer tokens = tokenizer();
-  const auto ids = encode_prompt("Hello", tokens, config_with(), /*image=*/false);
+  const auto ids = encode_prompt("Hello", tokens, config_with(), 0);
   EXPECT_EQ(ids, tokens.encode("<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"));
 }
 
 TEST(EncodePrompt, RefusesAnImageTokenInTheQuestion) {
   const text::Tokenizer tokens = tokenizer();
-  const auto encode = [&] { encode_prompt("Look <image> here", tokens, config_with()); };
+  const auto encode = [&] { encode_prompt("Look <image> here", tokens, config_with(), kLayout.rows()); };
   EXPECT_THAT(message_of<DataError>(encode), HasSubstr("image token"));
 }
 
 TEST(EncodeSample, EachRowPredictsTheNextTokenOfTheAnswerAndThenTheEndOfTurn) {
   const text::Tokenizer tokens = tokenizer();
-  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with());
-  const std::vector<int64_t> prompt = encode_prompt("What is there?", tokens, config_with());
+  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with(), kLayout);
+  const std::vector<int64_t> prompt = encode_prompt("What is there?", tokens, config_with(), kLayout.rows());
   const std::vector<int64_t> answer = tokens.encode(kAnswer);
   std::vector<int64_t> all = prompt;
   all.insert(all.end(), answer.begin(), answer.end());
@@ -119,7 +120,7 @@ TEST(EncodeSample, EachRowPredictsTheNextTokenOfTheAnswerAndThenTheEndOfTurn) {
 
 TEST(EncodeSample, SegmentsAreTheStageOfTheTarget) {
   const text::Tokenizer tokens = tokenizer();
-  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with());
+  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with(), kLayout);
   const auto spans = tokens.encode_spans(kAnswer);
   const auto plan = bytes_of("Plan:").first;
   const auto prompt = static_cast<size_t>(encoded.prompt_length);
@@ -132,7 +133,7 @@ TEST(EncodeSample, SegmentsAreTheStageOfTheTarget) {
 
 TEST(EncodeSample, TokensCarryTheLabelsTheyShareBytesWith) {
   const text::Tokenizer tokens = tokenizer();
-  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with());
+  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with(), kLayout);
   const SoftLabel* red = label_at(encoded.skills, encoded, tokens, bytes_of("red").first);
   ASSERT_NE(red, nullptr);
   EXPECT_THAT(red->classes, ElementsAre(std::pair(0, 1.0f)));
@@ -163,14 +164,14 @@ TEST(EncodeSample, LeadingWhiteSpaceDoesNotDrawALabel) {
   const text::Tokenizer tokens = tokenizer();
   skills::Sample spaced = sample();
   spaced.labels = {label("ahead. ", 0, 1, 1.0)};  // ends with the space before "Rain"
-  const Encoded encoded = encode_sample(spaced, taxonomy(), tokens, config_with());
+  const Encoded encoded = encode_sample(spaced, taxonomy(), tokens, config_with(), kLayout);
   EXPECT_NE(label_at(encoded.skills, encoded, tokens, bytes_of("ahead").first), nullptr);
   EXPECT_EQ(label_at(encoded.skills, encoded, tokens, bytes_of("Rain").first), nullptr);
 }
 
 TEST(EncodeSample, SpanGranularityGivesASentenceItsMostFrequentLabel) {
   const text::Tokenizer tokens = tokenizer();
-  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with("span"));
+  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with("span"), kLayout);
   for (const char* word : {"Description", "red", "ahead", "car"}) {
     const SoftLabel* found = label_at(encoded.skills, encoded, tokens, bytes_of(word).first);
     ASSERT_NE(found, nullptr) << word;
@@ -182,8 +183,8 @@ TEST(EncodeSample, SpanGranularityGivesASentenceItsMostFrequentLabel) {
 
 TEST(EncodeSample, SampleGranularityGivesEveryAnswerTokenTheMean) {
   const text::Tokenizer tokens = tokenizer();
-  const Encoded fine = encode_sample(sample(), taxonomy(), tokens, config_with());
-  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with("sample"));
+  const Encoded fine = encode_sample(sample(), taxonomy(), tokens, config_with(), kLayout);
+  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with("sample"), kLayout);
   double describe = 0, all = 0, labelled = 0;
   for (const int32_t index : fine.stages.row) {
     if (index < 0) continue;
@@ -206,8 +207,8 @@ TEST(EncodeSample, SampleGranularityGivesEveryAnswerTokenTheMean) {
 
 TEST(EncodeSample, PromptRowsMayCarryTheMeanDownWeighted) {
   const text::Tokenizer tokens = tokenizer();
-  const Encoded plain = encode_sample(sample(), taxonomy(), tokens, config_with("sample"));
-  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with("token", 0.25));
+  const Encoded plain = encode_sample(sample(), taxonomy(), tokens, config_with("sample"), kLayout);
+  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config_with("token", 0.25), kLayout);
   const SoftLabel& mean = plain.skills.labels[0];
   for (int64_t t = 0; t < encoded.prompt_length; ++t) {
     const int32_t index = encoded.skills.row[static_cast<size_t>(t)];
@@ -224,7 +225,7 @@ TEST(EncodeSample, UnlabelledSampleHasNoRouterLabelsAtAnyGranularity) {
   skills::Sample unlabelled = sample();
   unlabelled.labels.clear();
   for (const char* granularity : {"token", "span", "sample"}) {
-    const Encoded encoded = encode_sample(unlabelled, taxonomy(), tokens, config_with(granularity, 0.5));
+    const Encoded encoded = encode_sample(unlabelled, taxonomy(), tokens, config_with(granularity, 0.5), kLayout);
     EXPECT_THAT(encoded.stages.row, Each(-1));
     EXPECT_THAT(encoded.skills.row, Each(-1));
   }
@@ -232,10 +233,10 @@ TEST(EncodeSample, UnlabelledSampleHasNoRouterLabelsAtAnyGranularity) {
 
 TEST(EncodeSample, LongAnswersAreCutAndCounted) {
   const text::Tokenizer tokens = tokenizer();
-  const Encoded whole = encode_sample(sample(), taxonomy(), tokens, config_with());
+  const Encoded whole = encode_sample(sample(), taxonomy(), tokens, config_with(), kLayout);
   EncodeConfig config = config_with();
   config.max_tokens = whole.length() - 4;
-  const Encoded cut = encode_sample(sample(), taxonomy(), tokens, config);
+  const Encoded cut = encode_sample(sample(), taxonomy(), tokens, config, kLayout);
   EXPECT_EQ(cut.cut_tokens, 4);
   ASSERT_EQ(cut.length(), whole.length() - 4);
   for (size_t t = 0; t < cut.tokens.size(); ++t) {
@@ -244,7 +245,7 @@ TEST(EncodeSample, LongAnswersAreCutAndCounted) {
     EXPECT_EQ(cut.skills.row[t], whole.skills.row[t]);
   }
   config.max_tokens = whole.prompt_length;
-  const auto encode = [&] { encode_sample(sample(), taxonomy(), tokens, config); };
+  const auto encode = [&] { encode_sample(sample(), taxonomy(), tokens, config, kLayout); };
   EXPECT_THAT(message_of<DataError>(encode), HasSubstr("val_0001/single"));
 }
 
@@ -252,7 +253,7 @@ TEST(EncodeSample, TemplatesThatPutASpaceBeforeTheAnswerKeepItsByteSpans) {
   const text::Tokenizer tokens = tokenizer();
   EncodeConfig config = config_with();
   config.chat_template = "vicuna";
-  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config);
+  const Encoded encoded = encode_sample(sample(), taxonomy(), tokens, config, kLayout);
   const std::vector<int64_t> answer(encoded.tokens.begin() + encoded.prompt_length, encoded.tokens.end());
   EXPECT_EQ(tokens.decode(answer), std::string(" ") + kAnswer);
   EXPECT_EQ(encoded.targets.back(), tokens.token_to_id("</s>"));
@@ -269,7 +270,7 @@ TEST(EncodeSample, BadSamplesAreDataErrorsThatNameThem) {
   const auto message = [&](const std::function<void(skills::Sample&)>& spoil) {
     skills::Sample bad = sample();
     spoil(bad);
-    return message_of<DataError>([&] { encode_sample(bad, taxonomy(), tokens, config_with()); });
+    return message_of<DataError>([&] { encode_sample(bad, taxonomy(), tokens, config_with(), kLayout); });
   };
   EXPECT_THAT(message([](auto& s) { s.labels[1].end = 10000; }), HasSubstr("val_0001/single: label 1"));
   EXPECT_THAT(message([](auto& s) { s.labels[0].skill = 3; }), HasSubstr("skill 3"));
@@ -286,10 +287,10 @@ TEST(EncodeSample, BadSamplesAreDataErrorsThatNameThem) {
 
 TEST(EncodeSample, NeedsTheTemplatesTokens) {
   const text::Tokenizer bare = text::train_byte_bpe({kAnswer}, 270, {"<image>", "<|im_start|>"});
-  const auto encode = [&] { encode_sample(sample(), taxonomy(), bare, config_with()); };
+  const auto encode = [&] { encode_sample(sample(), taxonomy(), bare, config_with(), kLayout); };
   EXPECT_THAT(message_of<DataError>(encode), HasSubstr("<|im_end|>"));
   const text::Tokenizer no_image = text::train_byte_bpe({kAnswer}, 270, {"<|im_start|>", "<|im_end|>"});
-  const auto encode_image = [&] { encode_sample(sample(), taxonomy(), no_image, config_with()); };
+  const auto encode_image = [&] { encode_sample(sample(), taxonomy(), no_image, config_with(), kLayout); };
   EXPECT_THAT(message_of<DataError>(encode_image), HasSubstr("<image>"));
 }
 

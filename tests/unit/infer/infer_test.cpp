@@ -19,9 +19,9 @@ std::shared_ptr<models::VisionLanguageModel> sparse_model() {
 
 std::vector<Prompt> prompts() {
   torch::manual_seed(2);
-  return {{{1, 299, 299, 4, 5}, torch::randn({3, 32, 64})},
+  return {{{1, 299, 299, 4, 5}, {{torch::randn({1, 3, 32, 64}), {2}}}},
           {{9, 8, 7}, {}},
-          {{299, 299, 3}, torch::randn({3, 32, 64})}};
+          {{299, 299, 3}, {{torch::randn({1, 3, 32, 64}), {2}}}}};
 }
 
 TEST(Generate, WithTheCacheAndWithoutGiveTheSameTokens) {

@@ -44,6 +44,7 @@ data::Batch make_batch(int64_t samples, int64_t seed) {
   }
   b.plan = nn::make_plan(std::vector<int64_t>(static_cast<size_t>(samples), 8));
   b.pixels_BCHW = torch::randn({samples, 3, 32, 64});
+  b.layouts.assign(static_cast<size_t>(samples), {2});  // of one frame each
   b.samples = samples;
   b.supervised = samples * 4;
   return b;
@@ -95,6 +96,7 @@ TEST(BatchLoss, PartsOfABatchAddUpToTheWhole) {
                   torch::cat({a.labels.skill_TS, b.labels.skill_TS}), torch::cat({a.labels.skill_weight_T, b.labels.skill_weight_T})};
   whole.plan = nn::make_plan({8, 8, 8, 8});
   whole.pixels_BCHW = torch::cat({a.pixels_BCHW, b.pixels_BCHW});
+  whole.layouts.insert(whole.layouts.end(), b.layouts.begin(), b.layouts.end());
   whole.samples = 4;
   StepWeights weights;
   weights.skill = 0.5;
