@@ -25,7 +25,9 @@ std::pair<torch::Tensor, Routing> MoeLayer::forward(const torch::Tensor& x_TD) {
   }
   Routing routing = router_->forward(x_TD);
   const Dispatch dispatch = plan_dispatch(routing.experts_TK, expert_count_);
-  const torch::Tensor out_RD = experts_->forward(gather_rows(x_TD, dispatch), dispatch.counts_E);
+  const torch::Tensor rows_RD = gather_rows(x_TD, dispatch);
+  const torch::Tensor out_RD = exchange_ ? exchange_->forward(rows_RD, dispatch.counts_E, *experts_)
+                                         : experts_->forward(rows_RD, dispatch.counts_E);
   torch::Tensor out_TD = combine_rows(out_RD, routing.weights_TK, dispatch);
   if (shared_expert_) {
     out_TD = out_TD + at::sigmoid(shared_expert_gate_->forward(x_TD)) * shared_expert_->forward(x_TD);

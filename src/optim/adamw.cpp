@@ -2,13 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <map>
-#include <set>
-#include <sstream>
-#include <tuple>
-
-#include "mose/core/error.h"
-#include "mose/core/strings.h"
+#include "mose/optim/update.h"
 
 namespace mose::optim {
 
@@ -25,96 +19,26 @@ void AdamWConfig::visit(FieldVisitor& v) {
   v.field("no_decay", no_decay, "name patterns of further parameters without weight decay");
 }
 
-bool matches(const std::string& name, const std::string& pattern) {
-  // The last * is where matching resumes after a mismatch.
-  size_t n = 0, p = 0, star = std::string::npos, resume = 0;
-  while (n < name.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      resume = n;
-    } else if (p < pattern.size() && pattern[p] == name[n]) {
-      ++p;
-      ++n;
-    } else if (star != std::string::npos) {
-      p = star + 1;
-      n = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
-}
-
 AdamW::AdamW(std::vector<NamedParameter> parameters, AdamWConfig config)
     : parameters_(std::move(parameters)), config_(std::move(config)) {
-  if (!config_.learning_rate_scale.is_object()) {
-    throw UsageError(mose::str("optimizer.learning_rate_scale: expected an object, found ",
-                               config_.learning_rate_scale.dump()));
-  }
-  std::set<std::string> names, used;
-  for (const auto& [name, tensor] : parameters_) {
-    if (!names.insert(name).second) throw UsageError(mose::str("optimizer: two parameters are named ", name));
-    if (!tensor.defined() || tensor.scalar_type() != torch::kFloat32) {
-      throw UsageError(mose::str("optimizer: parameter ", name, ": expected float32, found ",
-                                 tensor.defined() ? tensor.toString() : "nothing"));
-    }
-    Slot slot;
-    bool scaled = false;
-    for (const auto& [pattern, scale] : config_.learning_rate_scale.items()) {
-      if (!scale.is_number() || !(scale.get<double>() >= 0)) {
-        throw UsageError(mose::str("optimizer.learning_rate_scale.", pattern,
-                                   ": expected a number of at least 0, found ", scale.dump()));
-      }
-      if (!matches(name, pattern)) continue;
-      used.insert(pattern);
-      if (!scaled) slot.scale = scale.get<double>();
-      scaled = true;
-    }
-    slot.decay = tensor.dim() >= 2 ? config_.weight_decay : 0.0;
-    for (const std::string& pattern : config_.no_decay) {
-      if (!matches(name, pattern)) continue;
-      used.insert(pattern);
-      slot.decay = 0;
-    }
-    slot.exp_avg = torch::zeros_like(tensor.detach());
-    slot.exp_avg_sq = torch::zeros_like(tensor.detach());
-    slot.step = torch::zeros({}, tensor.options().requires_grad(false));
-    slots_.push_back(std::move(slot));
-  }
-  const auto check_used = [&](const char* key, const std::string& pattern) {
-    if (!used.contains(pattern)) {
-      throw UsageError(mose::str("optimizer.", key, ": \"", pattern, "\" matches no trained parameter"));
-    }
-  };
-  for (const auto& item : config_.learning_rate_scale.items()) {
-    check_used("learning_rate_scale", item.key());
-  }
-  for (const std::string& pattern : config_.no_decay) check_used("no_decay", pattern);
+  const auto settings = resolve_settings(parameters_, config_);
+  for (size_t i = 0; i < settings.size(); ++i) pieces_.push_back(AdamWPiece::start(parameters_[i].tensor, settings[i]));
 }
+
+AdamW::~AdamW() = default;
 
 void AdamW::step(double learning_rate) {
   const torch::NoGradGuard no_grad;
-  struct Group {
-    std::vector<Tensor> parameters, gradients, exp_avgs, exp_avg_sqs, steps;
-  };
-  std::map<std::tuple<std::string, double, double>, Group> groups;
+  std::vector<AdamWPiece*> pieces;
+  std::vector<Tensor> gradients;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    const Tensor& parameter = parameters_[i].tensor;
-    if (!parameter.grad().defined()) continue;
-    const Slot& slot = slots_[i];
-    Group& group = groups[{parameter.device().str(), slot.scale, slot.decay}];
-    group.parameters.push_back(parameter);
-    group.gradients.push_back(parameter.grad());
-    group.exp_avgs.push_back(slot.exp_avg);
-    group.exp_avg_sqs.push_back(slot.exp_avg_sq);
-    group.steps.push_back(slot.step);
+    if (!parameters_[i].tensor.grad().defined()) continue;
+    pieces.push_back(&pieces_[i]);
+    gradients.push_back(parameters_[i].tensor.grad());
   }
-  for (auto& [key, group] : groups) {
-    at::_foreach_add_(group.steps, 1);
-    at::_fused_adamw_(group.parameters, group.gradients, group.exp_avgs, group.exp_avg_sqs, {},
-                      group.steps, learning_rate * std::get<1>(key), config_.beta1, config_.beta2,
-                      std::get<2>(key), config_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  update(pieces, gradients, config_, learning_rate);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (has_master(i) && parameters_[i].tensor.grad().defined()) parameters_[i].tensor.copy_(pieces_[i].weight);
   }
 }
 
@@ -122,36 +46,27 @@ void AdamW::zero_grad() {
   for (NamedParameter& parameter : parameters_) parameter.tensor.mutable_grad().reset();
 }
 
+bool AdamW::has_master(size_t i) const { return parameters_[i].tensor.scalar_type() != torch::kFloat32; }
+
 std::map<std::string, Tensor> AdamW::state() const {
   std::map<std::string, Tensor> state;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
-    state[name + ".exp_avg"] = slots_[i].exp_avg;
-    state[name + ".exp_avg_sq"] = slots_[i].exp_avg_sq;
-    state[name + ".step"] = slots_[i].step;
+    for (const auto& [ending, tensor] : pieces_[i].tensors(has_master(i))) state[name + ending] = tensor;
+    state[name + ".step"] = pieces_[i].step;
   }
   return state;
 }
 
 void AdamW::load_state(const std::map<std::string, Tensor>& state) {
-  const torch::NoGradGuard no_grad;
   const std::map<std::string, Tensor> own = this->state();
-  for (const auto& [name, tensor] : state) {
-    const auto found = own.find(name);
-    if (found == own.end()) {
-      throw DataError(mose::str("optimizer state: unknown tensor ", name));
-    }
-    if (tensor.sizes() != found->second.sizes()) {
-      std::ostringstream shapes;
-      shapes << found->second.sizes() << ", found " << tensor.sizes();
-      throw DataError(mose::str("optimizer state: ", name, ": expected shape ", shapes.str()));
-    }
-  }
+  const StateReader reader(state);
+  std::set<std::string> known;
+  for (const auto& [name, tensor] : own) known.insert(name);
   // Checked as a whole first: a state that does not fit changes nothing.
-  for (const auto& [name, tensor] : own) {
-    if (!state.contains(name)) throw DataError(mose::str("optimizer state: no tensor ", name));
-  }
-  for (const auto& [name, tensor] : own) Tensor(tensor).copy_(state.at(name));
+  reader.check_names(known);
+  for (const auto& [name, tensor] : own) reader.check(name, tensor.sizes(), 0, tensor.numel());
+  for (const auto& [name, tensor] : own) reader.read(name, 0, tensor.numel(), tensor);
 }
 
 }  // namespace mose::optim

@@ -112,6 +112,14 @@ class Experts : public torch::nn::Module {
 std::shared_ptr<Experts> make_experts(int64_t experts, int64_t width, int64_t intermediate,
                                       ExpertForm form = ExpertForm::kSwiglu);
 
+// Computes a layer's experts where they are, when this process holds a part of them alone (mose/dist/expert_parallel.h):
+// rows_RD and counts_E as Experts::forward has them, of all experts of the layer; `experts` is this process's part.
+class ExpertExchange {
+ public:
+  virtual ~ExpertExchange() = default;
+  virtual torch::Tensor forward(const torch::Tensor& rows_RD, const std::vector<int64_t>& counts_E, Experts& experts) = 0;
+};
+
 // Parameters, as transformers 5 names them: gate.* (router), experts.* (above); with shared_ffn also
 // shared_expert.{gate,up,down}_proj.weight and shared_expert_gate.weight [1, D].
 class MoeLayer : public torch::nn::Module {
@@ -126,11 +134,14 @@ class MoeLayer : public torch::nn::Module {
 
   Router& router() { return *router_; }
   Experts& experts() { return *experts_; }
+  int64_t expert_count() const { return expert_count_; }
+  void set_exchange(std::shared_ptr<ExpertExchange> exchange) { exchange_ = std::move(exchange); }
 
  private:
   int64_t width_, expert_count_;
   std::shared_ptr<Router> router_;
   std::shared_ptr<Experts> experts_;
+  std::shared_ptr<ExpertExchange> exchange_;
   std::shared_ptr<nn::SwiGlu> shared_expert_;
   std::shared_ptr<nn::Linear> shared_expert_gate_;
 };
