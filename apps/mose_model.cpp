@@ -1,4 +1,4 @@
-// mose-model: makes, imports, exports, upcycles, describes and hashes models.
+// mose-model: makes, imports, exports, upcycles, merges, describes and hashes models.
 #include <torch/torch.h>
 #include <torch/version.h>
 
@@ -14,6 +14,7 @@
 #include "mose/core/strings.h"
 #include "mose/io/compare.h"
 #include "mose/models/account.h"
+#include "mose/models/adapter.h"
 #include "mose/models/bundle.h"
 #include "mose/models/export.h"
 #include "mose/models/import.h"
@@ -43,6 +44,9 @@ struct InitConfig {
 struct Arguments {
   ConfigOptions config;
   std::string model, other, from, vision, language, format = "hf", tokenizer, taxonomy, out, upcycle = "none", chat_template = "vicuna";
+  std::string adapter;
+  int64_t lora_rank = 0;
+  std::vector<std::string> lora_targets;
   bool json = false;
 };
 
@@ -72,6 +76,53 @@ void print_account(const models::Config& config, const skills::Taxonomy& taxonom
   const auto account = account_of(config, taxonomy);
   if (json) std::cout << models::account_to_json(config, account).dump(2) << "\n";
   else std::cout << models::account_table(config, account);
+}
+
+// What `info` says of training with adapters: of --lora-rank, else of a recipe's last stage that has them.
+struct LoraInfo {
+  nn::LoraConfig config;
+  std::vector<std::string> trainable;
+};
+
+std::optional<LoraInfo> lora_info(const Arguments& a) {
+  std::optional<LoraInfo> out;
+  const Json merged = merge_configs(a.config.files, a.config.sets);
+  const Json stages = merged.value("stages", Json::array());
+  for (const Json& stage : stages.is_array() ? stages : Json::array()) {
+    if (!stage.is_object() || !stage.contains("lora") || stage["lora"].is_null()) continue;
+    out.emplace();
+    from_json_config(out->config, stage["lora"], a.config.files.empty() ? "--set" : a.config.files.back());
+    for (const Json& pattern : stage.value("trainable", Json::array())) out->trainable.push_back(pattern.get<std::string>());
+  }
+  if (a.lora_rank > 0 && !out) out.emplace();
+  if (a.lora_rank > 0) out->config.rank = a.lora_rank;
+  if (!a.lora_targets.empty()) {
+    if (!out) throw UsageError("--lora-targets needs --lora-rank, or a recipe with lora");
+    out->config.targets = a.lora_targets;
+  }
+  return out;
+}
+
+void print_info(const models::Config& config, const skills::Taxonomy& taxonomy, const Arguments& a) {
+  const auto lora = lora_info(a);
+  if (!lora) return print_account(config, taxonomy, a.json);
+  const auto adapters = models::account_adapters(config, taxonomy, lora->config, lora->trainable);
+  const double wide = adapters.training_bytes(4), narrow = adapters.training_bytes(2);
+  if (a.json) {
+    Json json = models::account_to_json(config, account_of(config, taxonomy));
+    json["lora"] = {{"rank", lora->config.rank},
+                    {"layers", adapters.layers},
+                    {"adapter_parameters", adapters.adapters},
+                    {"trained_parameters", adapters.trained()},
+                    {"training_bytes", {{"float32", wide}, {"bfloat16_base", narrow}}}};
+    std::cout << json.dump(2) << "\n";
+    return;
+  }
+  print_account(config, taxonomy, false);
+  std::cout << "adapters of rank " << lora->config.rank << " on " << adapters.layers << " layers: "
+            << human_count(static_cast<double>(adapters.adapters)) << " parameters, " << human_count(static_cast<double>(adapters.trained()))
+            << " trained in all; AdamW training state with weights: " << human_bytes(wide) << ", " << human_bytes(narrow)
+            << " beside a frozen model in bfloat16\n";
 }
 
 void save_imported(const Arguments& a, const models::Imported& imported) {
@@ -126,13 +177,22 @@ void init(const Arguments& a) {
 void info(const Arguments& a) {
   if (!a.model.empty()) {
     const models::Config config = models::load_header(a.model).config;
-    print_account(config, skills::Taxonomy::load(fs::path(a.model) / "skills.json"), a.json);
+    print_info(config, skills::Taxonomy::load(fs::path(a.model) / "skills.json"), a);
     return;
   }
   if (a.config.files.empty() && a.config.sets.empty()) throw UsageError("give a model directory, or --config");
   InitConfig config = init_config(a);
   if (a.upcycle == "sparse") config.model.language.moe = config.moe;
-  print_account(config.model, taxonomy_of(a), a.json);
+  print_info(config.model, taxonomy_of(a), a);
+}
+
+void merge(const Arguments& a) {
+  auto bundle = models::load_bundle(a.model);
+  const auto adapters = models::read_adapter(a.adapter, *bundle.model);
+  nn::attach_lora(*bundle.model, adapters);
+  nn::merge_lora(*bundle.model);
+  models::save_bundle(a.out, bundle);
+  log::info("merged the adapters of ", adapters.size(), " layers; the model is in ", a.out);
 }
 
 void import(const Arguments& a) {
@@ -171,7 +231,7 @@ int main(int argc, char** argv) {
   Arguments a;
   return run_program(
       argc, argv,
-      {"mose-model", "Makes, imports, exports, upcycles, describes and hashes models.",
+      {"mose-model", "Makes, imports, exports, upcycles, merges, describes and hashes models.",
        [] { return std::string("LibTorch " TORCH_VERSION); }},
       [&](CLI::App& app) {
         app.require_subcommand(1);
@@ -196,8 +256,17 @@ int main(int argc, char** argv) {
         about->add_option("--taxonomy", a.taxonomy, "skill taxonomy; default: configs/skills/driving.json")->group("Model");
         about->add_option("--upcycle", a.upcycle, "of a config: sparse accounts for the model after upcycling")
             ->check(CLI::IsMember({"none", "sparse"}))->group("Model");
+        about->add_option("--lora-rank", a.lora_rank, "also account for training with adapters of this rank; of a recipe: in place of its own")
+            ->check(CLI::Range(1, 65536))->group("Adapters");
+        about->add_option("--lora-targets", a.lora_targets, "patterns of the layers that get adapters; default: the decoder's")->group("Adapters");
         about->add_flag("--json", a.json, "as JSON")->group("Output");
         about->callback([&] { info(a); });
+
+        auto* blend = app.add_subcommand("merge", "adapters (of mose-train or PEFT) added to the weights of their base");
+        blend->add_option("--model", a.model, "model directory")->required();
+        blend->add_option("--adapter", a.adapter, "folder with adapter_config.json and adapter_model.safetensors")->required();
+        blend->add_option("--out", a.out, "model directory to write")->required();
+        blend->callback([&] { merge(a); });
 
         auto* bring = app.add_subcommand("import", "a LLaVA, LLaVA-NeXT or MoE-LLaVA checkpoint as a model directory, tensor by tensor");
         bring->add_option("--from", a.from, "directory with config.json, safetensors or pytorch_model.bin, tokenizer and preprocessor")->required();

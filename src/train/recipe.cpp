@@ -52,7 +52,8 @@ void StageConfig::visit(FieldVisitor& v) {
   v.group("optimizer", optimizer, "AdamW");
   v.field("clip", clip, "largest gradient norm; 0 = no clipping", 0, 1e9);
   v.field("accumulate", accumulate, "parts in which a global batch is computed", 1, 4096);
-  v.field("trainable", trainable, "parameter patterns; a later !pattern takes out; empty = the kind's");
+  v.field("trainable", trainable, "parameter patterns; a later !pattern takes out; empty = the kind's, with lora none");
+  v.group("lora", lora, "low-rank adapters, trained on a frozen model and merged at the end of the stage; null = none");
   v.field("upcycle", upcycle, "at the start: none, sparse (by the recipe's moe) or wide (its dense twin)",
           {"none", "sparse", "wide"});
   v.field("router_form", router_form, "kind router: over cached activations, or through the trainer",
@@ -90,6 +91,12 @@ void check_recipe(const Recipe& recipe) {
     if (!names.insert(stage.name).second) {
       throw UsageError(str("recipe: two stages are named \"", stage.name, "\""));
     }
+    if (stage.lora && (stage.kind != "dense" && stage.kind != "finetune")) {
+      throw UsageError(str("recipe: stage ", stage.name, ": lora goes with kind dense or finetune, found ", stage.kind));
+    }
+    if (stage.lora && (stage.name.empty() || stage.name[0] == '.' || stage.name.find('/') != std::string::npos)) {
+      throw UsageError(str("recipe: stage \"", stage.name, "\": its adapters go to a folder of its name, which this cannot be"));
+    }
     if (recipe.data.loader.batch_samples % stage.accumulate != 0) {
       throw UsageError(str("recipe: stage ", stage.name, ": accumulate = ", stage.accumulate,
                            ": expected a divisor of data.loader.batch_samples = ", recipe.data.loader.batch_samples));
@@ -98,22 +105,10 @@ void check_recipe(const Recipe& recipe) {
 }
 
 std::vector<std::string> trainable_patterns(const StageConfig& stage) {
-  if (!stage.trainable.empty()) return stage.trainable;
+  if (!stage.trainable.empty() || stage.lora) return stage.trainable;
   if (stage.kind == "projector") return {"model.multi_modal_projector.*", "model.image_newline"};
   if (stage.kind == "router") return {"*.mlp.gate.*"};
   return {"*"};
-}
-
-bool matches(const std::string& name, const std::vector<std::string>& patterns) {
-  bool in = false;
-  for (const auto& pattern : patterns) {
-    if (pattern.rfind('!', 0) == 0) {
-      if (optim::matches(name, pattern.substr(1))) in = false;
-    } else if (optim::matches(name, pattern)) {
-      in = true;
-    }
-  }
-  return in;
 }
 
 }  // namespace mose::train

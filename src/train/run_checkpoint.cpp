@@ -8,6 +8,7 @@
 #include "mose/core/files.h"
 #include "mose/core/log.h"
 #include "mose/io/safetensors.h"
+#include "mose/models/adapter.h"
 
 namespace mose::train {
 
@@ -43,7 +44,8 @@ std::vector<fs::path> whole_checkpoints(const fs::path& run) {
 }  // namespace
 
 void save_checkpoint(const fs::path& run, const models::Bundle& bundle,
-                     const std::map<std::string, torch::Tensor>& optimizer, const RunState& state, int64_t keep) {
+                     const std::map<std::string, torch::Tensor>& optimizer, const RunState& state, int64_t keep,
+                     const nn::Adapters& adapters, const nn::LoraConfig& lora) {
   char name[32];
   std::snprintf(name, sizeof name, "step_%08lld", static_cast<long long>(state.step));
   const fs::path dir = run / "checkpoints" / name;
@@ -52,6 +54,7 @@ void save_checkpoint(const fs::path& run, const models::Bundle& bundle,
   write_folder(beside, [&] {
     models::save_bundle(beside / "model", bundle);
     io::save_safetensors(beside / "optimizer.safetensors", optimizer);
+    if (!adapters.empty()) models::save_adapter(beside / "adapter", *bundle.model, adapters, lora, dir / "model");
     save_json(beside / "state.json", state.to_json());
     write_file(beside / "DONE", "");
   });
@@ -78,6 +81,7 @@ std::optional<Checkpoint> find_checkpoint(const fs::path& run) {
       // A header that does not fit its file is found here, before the run is rebuilt on it.
       io::StateDict::open(*it / "optimizer.safetensors");
       io::StateDict::open(*it / "model");
+      if (fs::exists(*it / "adapter")) io::StateDict::open(*it / "adapter" / "adapter_model.safetensors");
       return checkpoint;
     } catch (const Error& e) {
       log::warn(it->string(), " is damaged (", e.what(), "); falling back to the checkpoint before it");

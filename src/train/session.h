@@ -8,6 +8,8 @@
 
 #include "mose/data/loader.h"
 #include "mose/models/bundle.h"
+#include "mose/nn/lora.h"
+#include "mose/optim/adamw.h"
 #include "mose/train/corpus.h"
 #include "mose/train/metrics.h"
 #include "mose/train/recipe.h"
@@ -26,6 +28,8 @@ struct Session {
   std::filesystem::path root;           // of the images
   WordTables words;
   RunState state;
+  nn::Adapters adapters;                // of the stage that runs
+  nn::Adapters saved_adapters;          // of the checkpoint that this attempt began with
   std::unique_ptr<Metrics> metrics;
   std::chrono::steady_clock::time_point started;  // of this attempt
   double seconds_before = 0;                      // of earlier attempts
@@ -43,7 +47,11 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
 void run_cached_router_stage(Session& session, const StageConfig& stage);
 
 // Parameters of a stage; the others are frozen. UsageError when the patterns match nothing.
-std::vector<std::pair<std::string, torch::Tensor>> select_trainable(models::VisionLanguageModel& model,
-                                                                    const StageConfig& stage);
+std::vector<optim::NamedParameter> select_trainable(Session& session, const StageConfig& stage);
+
+// At the start of a stage with lora: new adapters, or a checkpoint's in the middle of the stage.
+void attach_adapters(Session& session, const StageConfig& stage);
+// At its end: writes RUN/adapters/STAGE, merges, and leaves a plain model.
+void finish_adapters(Session& session, const StageConfig& stage);
 
 }  // namespace mose::train

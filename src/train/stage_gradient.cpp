@@ -5,7 +5,9 @@
 
 #include "mose/core/error.h"
 #include "mose/core/log.h"
+#include "mose/core/patterns.h"
 #include "mose/core/progress.h"
+#include "mose/core/random.h"
 #include "mose/core/signals.h"
 #include "mose/optim/adamw.h"
 #include "mose/optim/clip.h"
@@ -71,32 +73,32 @@ Json validate(Session& session, const StepWeights& weights) {
 
 }  // namespace
 
-std::vector<std::pair<std::string, torch::Tensor>> select_trainable(models::VisionLanguageModel& model,
-                                                                    const StageConfig& stage) {
+std::vector<optim::NamedParameter> select_trainable(Session& session, const StageConfig& stage) {
   const auto patterns = trainable_patterns(stage);
-  std::vector<std::pair<std::string, torch::Tensor>> chosen;
-  for (auto& item : model.named_parameters()) {
-    const bool train = matches(item.key(), patterns);
+  std::vector<optim::NamedParameter> out;
+  for (auto& item : session.bundle.model->named_parameters()) {
+    const bool train = chosen(item.key(), patterns);
     item.value().set_requires_grad(train);
-    if (train) chosen.emplace_back(item.key(), item.value());
+    if (train) out.push_back({item.key(), item.value()});
   }
-  if (chosen.empty()) {
+  if (out.empty() && !patterns.empty()) {
     throw UsageError(str("stage ", stage.name, ": no parameter matches trainable = ", join(patterns, ", ")));
   }
-  return chosen;
+  for (const auto& [name, lora] : session.adapters) {
+    out.push_back({name + ".lora_A", lora->A});
+    out.push_back({name + ".lora_B", lora->B});
+  }
+  return out;
 }
 
 void run_gradient_stage(Session& session, const StageConfig& stage,
                         const std::map<std::string, torch::Tensor>& optimizer_state) {
   auto& model = *session.bundle.model;
   auto& state = session.state;
-  std::vector<optim::NamedParameter> parameters;
+  if (stage.lora) attach_adapters(session, stage);
+  optim::AdamW optimizer(select_trainable(session, stage), stage.optimizer);
   int64_t trained = 0;
-  for (auto& [name, tensor] : select_trainable(model, stage)) {
-    trained += tensor.numel();
-    parameters.push_back({name, tensor});
-  }
-  optim::AdamW optimizer(parameters, stage.optimizer);
+  for (const auto& parameter : optimizer.parameters()) trained += parameter.tensor.numel();
   if (!optimizer_state.empty()) optimizer.load_state(optimizer_state);
   auto loader = make_loader(session, session.train_samples, &stage);
   if (!state.loader.is_null()) loader.set_state(state.loader);
@@ -106,7 +108,8 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
   auto checkpoint = [&] {
     state.loader = loader.state();
     state.seconds = session.seconds();
-    save_checkpoint(session.run, session.bundle, optimizer.state(), state, session.recipe.keep_checkpoints);
+    save_checkpoint(session.run, session.bundle, optimizer.state(), state, session.recipe.keep_checkpoints, session.adapters,
+                    stage.lora.value_or(nn::LoraConfig()));
   };
   const bool every_step_checked = session.device.is_cpu();  // elsewhere it would make the device wait
   Progress progress(stage.name, stage.steps, "steps", state.stage_step);
@@ -114,6 +117,11 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
   auto since = std::chrono::steady_clock::now();
   while (state.stage_step < stage.steps) {
     const StepWeights weights = step_weights(stage.loss, state.stage_step, stage.steps);
+    // The masks of a step follow from its number, so a resumed run draws the same.
+    if (stage.lora && stage.lora->dropout > 0) {
+      torch::manual_seed(RandomStream(session.recipe.seed(), str("dropout/", stage.name, "/", state.stage_step)).next());
+      nn::set_dropout(session.adapters, stage.lora->dropout);
+    }
     // A global batch is computed in `accumulate` parts, each normalised by the whole.
     std::vector<data::Batch> parts;
     Normalisers whole;
@@ -128,6 +136,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
       if (result.loss.requires_grad()) result.loss.backward();
       report.add(result.report);
     }
+    nn::set_dropout(session.adapters, 0);  // validation sees all
     supervised += report.supervised;
     const auto norm = optim::clip_gradients(optimizer.parameters(), stage.clip);
     const bool log_now = (state.step + 1) % session.recipe.log_every == 0 || state.stage_step + 1 == stage.steps;
@@ -180,6 +189,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
     }
     if (!last && checkpoint_every > 0 && state.step % checkpoint_every == 0) checkpoint();
   }
+  if (stage.lora) finish_adapters(session, stage);
   if (loader.skipped() > 0) log::warn("stage ", stage.name, ": ", loader.skipped(), " bad samples were skipped");
 }
 

@@ -19,13 +19,12 @@ void run_cached_router_stage(Session& session, const StageConfig& stage) {
   auto& model = *session.bundle.model;
   auto& state = session.state;
   if (!model.sparse()) throw UsageError(str("stage ", stage.name, ": a dense model has no routers; set upcycle to sparse"));
-  std::vector<optim::NamedParameter> parameters;
-  for (auto& [name, tensor] : select_trainable(model, stage)) {
+  const auto parameters = select_trainable(session, stage);
+  for (const auto& [name, tensor] : parameters) {
     if (name.find(".mlp.gate.") == std::string::npos) {
       throw UsageError(str("stage ", stage.name, ": the cached form trains routers only, but trainable matches ", name,
                            "; use router_form plain"));
     }
-    parameters.push_back({name, tensor});
   }
   const auto collect_start = std::chrono::steady_clock::now();
   auto loader = make_loader(session, session.train_samples, &stage);

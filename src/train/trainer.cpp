@@ -10,6 +10,7 @@
 #include "mose/core/random.h"
 #include "mose/core/resources.h"
 #include "mose/models/account.h"
+#include "mose/models/adapter.h"
 #include "mose/models/upcycle.h"
 #include "mose/train/routing_report.h"
 #include "train/session.h"
@@ -191,9 +192,12 @@ void train(const Recipe& recipe, const TrainOptions& options) {
   }
   const Corpus corpus = load_corpus(recipe, options.run);
   Session session{recipe, options.run, device, starting_bundle(recipe, corpus, from), {}, {}, corpus.train.root, {},
-                  from ? from->state : RunState{}, nullptr, std::chrono::steady_clock::now(), 0};
+                  from ? from->state : RunState{}, {}, {}, nullptr, std::chrono::steady_clock::now(), 0};
   session.seconds_before = session.state.seconds;
   session.bundle.model->to(device);
+  if (from && fs::exists(from->dir / "adapter")) {
+    session.saved_adapters = models::read_adapter(from->dir / "adapter", *session.bundle.model);
+  }
   DataConfig data = recipe.data;
   data.encode.chat_template = session.bundle.model->config().chat_template;
   session.train_samples = encode_samples(corpus.train, session.bundle, data);

@@ -1,18 +1,20 @@
 // One model, computed every way we have, for tests/parity/models.py to hold against transformers.
 //
-//   model_for_parity MODEL_DIR IN.safetensors OUT.safetensors
+//   model_for_parity MODEL_DIR IN.safetensors OUT.safetensors [ADAPTER_DIR]
 //
 // IN: input_ids [T] (image tokens included), pixels [N, 3, H, W] (all tiles), image_sizes [B, 2] (height, width; one
 // image of one tile without it). OUT: logits [T, V]; cached_logits [T, V],
 // where the last rows came one by one out of a cache; hidden.{i} [T, D], what enters layer i, and after the
 // last norm; greedy [64], the answer to input_ids; loss, the next token's mean cross-entropy over text, and
-// grad.{parameter} of it.
+// grad.{parameter} of it. With an adapter it is attached, the model is frozen, and the gradients are those of
+// {layer}.lora_A and lora_B.
 #include <torch/torch.h>
 
 #include <iostream>
 
 #include "mose/infer/generator.h"
 #include "mose/io/safetensors.h"
+#include "mose/models/adapter.h"
 #include "mose/models/bundle.h"
 
 namespace {
@@ -35,9 +37,19 @@ Tensor cached_logits(models::VisionLanguageModel& model, const Tensor& ids_T, co
   return torch::cat(out);
 }
 
-void run(const std::string& dir, const std::string& in, const std::string& file) {
+void run(const std::string& dir, const std::string& in, const std::string& file, const std::string& adapter) {
   const auto bundle = models::load_bundle(dir);
   auto& model = *bundle.model;
+  nn::Adapters adapters;
+  if (!adapter.empty()) {
+    adapters = models::read_adapter(adapter, model);
+    nn::attach_lora(model, adapters);
+    for (auto& p : model.parameters()) p.set_requires_grad(false);
+    for (auto& [name, lora] : adapters) {
+      lora->A.requires_grad_();
+      lora->B.requires_grad_();
+    }
+  }
   const auto input = io::StateDict::open(in);
   const Tensor ids_T = input.get("input_ids"), pixels = input.get("pixels");
   const int64_t T = ids_T.size(0);
@@ -64,6 +76,10 @@ void run(const std::string& dir, const std::string& in, const std::string& file)
   for (const auto& item : model.named_parameters()) {
     if (item.value().grad().defined()) out["grad." + item.key()] = item.value().grad();
   }
+  for (const auto& [name, lora] : adapters) {
+    out["grad." + name + ".lora_A"] = lora->A.grad();
+    out["grad." + name + ".lora_B"] = lora->B.grad();
+  }
 
   const torch::NoGradGuard no_grad;
   out["cached_logits"] = cached_logits(model, ids_T, images);
@@ -83,12 +99,12 @@ void run(const std::string& dir, const std::string& in, const std::string& file)
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::cerr << "usage: model_for_parity MODEL_DIR IN.safetensors OUT.safetensors\n";
+  if (argc != 4 && argc != 5) {
+    std::cerr << "usage: model_for_parity MODEL_DIR IN.safetensors OUT.safetensors [ADAPTER_DIR]\n";
     return 2;
   }
   try {
-    run(argv[1], argv[2], argv[3]);
+    run(argv[1], argv[2], argv[3], argc == 5 ? argv[4] : "");
   } catch (const std::exception& e) {
     std::cerr << "model_for_parity: " << e.what() << "\n";
     return 1;

@@ -10,6 +10,7 @@
 #include "mose/data/loader.h"
 #include "mose/models/vlm.h"
 #include "mose/moe/layer.h"
+#include "mose/nn/lora.h"
 #include "mose/optim/adamw.h"
 #include "mose/optim/schedule.h"
 #include "mose/vision/preprocess.h"
@@ -53,7 +54,8 @@ struct StageConfig {
   optim::AdamWConfig optimizer;
   double clip = 1.0;                   // gradient norm; 0 = no clipping
   int64_t accumulate = 1;              // parts that a global batch is computed in
-  std::vector<std::string> trainable;  // patterns with *, a later "!pattern" takes out; empty = the kind's
+  std::vector<std::string> trainable;  // patterns with *, a later "!pattern" takes out; empty = the kind's, or none beside lora
+  std::optional<nn::LoraConfig> lora;  // adapters: attached at the start, merged at the end
   std::string upcycle = "none";        // at the start: none, sparse (the recipe's moe), wide (its dense twin)
   std::string router_form = "cached";  // of kind router: cached or plain
   int64_t cache_tokens = 200000;       // rows a layer that the cached form keeps in memory
@@ -88,9 +90,7 @@ struct Recipe {
 // Checks what single fields cannot: at least one stage, names once each, kinds that fit the model.
 void check_recipe(const Recipe& recipe);
 
-// The patterns a stage trains: its own, or its kind's.
+// The parameters a stage trains: its own patterns, or its kind's; with lora its own alone, beside the adapters.
 std::vector<std::string> trainable_patterns(const StageConfig& stage);
-// Does `name` match the patterns ("*" stands for any text; a later "!pattern" takes out)?
-bool matches(const std::string& name, const std::vector<std::string>& patterns);
 
 }  // namespace mose::train

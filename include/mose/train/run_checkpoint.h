@@ -1,4 +1,5 @@
-// Checkpoints of a run: RUN/checkpoints/step_NNNNNNNN/ with model/, optimizer.safetensors, state.json.
+// Checkpoints of a run: RUN/checkpoints/step_NNNNNNNN/ with model/, optimizer.safetensors, state.json, and adapter/ in
+// the middle of a stage with adapters, whose model/ is the one they stand beside.
 //
 // A checkpoint is written under a temporary name, gets its DONE marker last, and is renamed. A
 // reader only ever sees whole checkpoints; what a killed run left half-written is removed.
@@ -11,6 +12,7 @@
 
 #include "mose/core/json.h"
 #include "mose/models/bundle.h"
+#include "mose/nn/lora.h"
 
 namespace mose::train {
 
@@ -28,7 +30,7 @@ struct RunState {
 
 void save_checkpoint(const std::filesystem::path& run, const models::Bundle& bundle,
                      const std::map<std::string, torch::Tensor>& optimizer, const RunState& state,
-                     int64_t keep);
+                     int64_t keep, const nn::Adapters& adapters = {}, const nn::LoraConfig& lora = {});
 
 struct Checkpoint {
   std::filesystem::path dir;

@@ -13,7 +13,7 @@ struct TrainOptions {
 };
 
 // Writes RUN/config.json, log.txt, metrics.jsonl, TensorBoard events, checkpoints/, routing.json (sparse
-// models), summary.json and model/. A signal ends it with a checkpoint (Interrupted); a loss that is
+// models), adapters/STAGE of stages with lora, summary.json and model/. A signal ends it with a checkpoint (Interrupted); a loss that is
 // not finite with a checkpoint of the last good step (DivergenceError). UsageError when RUN holds
 // another run and `resume` is not set.
 void train(const Recipe& recipe, const TrainOptions& options);

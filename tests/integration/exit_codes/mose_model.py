@@ -24,6 +24,27 @@ def two_models(folder):
     save_file(weights, folder / "other/model.safetensors")
 
 
+def adapter(config=None, layer="model.language_model.layers.0.self_attn.q_proj", width=24):
+    """{folder}/model and {folder}/adapter, whose config is changed by `config`."""
+
+    def arrange(folder):
+        import numpy
+        from safetensors.numpy import save_file
+
+        tiny_model.make(folder)
+        (folder / "adapter").mkdir()
+        weights = {f"base_model.model.{layer}.lora_A.weight": numpy.ones((2, width), numpy.float32),
+                   f"base_model.model.{layer}.lora_B.weight": numpy.ones((24, 2), numpy.float32)}
+        save_file(weights, folder / "adapter/adapter_model.safetensors")
+        value = {"peft_type": "LORA", "r": 2, "lora_alpha": 2} | (config or {})
+        (folder / "adapter/adapter_config.json").write_text(json.dumps(value))
+
+    return arrange
+
+
+MERGE = ["merge", "--model", "{dir}/model", "--adapter", "{dir}/adapter", "--out", "{dir}/out"]
+
+
 def new(*sets):
     return [*NEW, *(arg for item in sets for arg in ("--set", item))]
 
@@ -86,6 +107,17 @@ CASES = [
          tiny_model.make, OUT),
     Case("more experts a token than experts", sparse("moe.experts=4", "moe.top_k=9"), 2, ["top_k = 9", "experts = 4"],
          tiny_model.make, OUT),
+    Case("merges an adapter", MERGE, 0, arrange=adapter()),
+    Case("merge of no adapter", MERGE, 3, ["{dir}/adapter/adapter_config.json", "no such file"], tiny_model.make, OUT),
+    Case("merge of an adapter for a layer that is not there", MERGE, 3, ["adapter_model.safetensors", "layers.9.mlp", "no linear layer"],
+         adapter(layer="model.language_model.layers.9.mlp.up_proj"), OUT),
+    Case("merge of an adapter of another width", MERGE, 3, ["adapter_model.safetensors", "q_proj", "[2, 25]", "[24, 24]"],
+         adapter(width=25), OUT),
+    Case("merge of DoRA", MERGE, 3, ["adapter_config.json", "use_dora"], adapter({"use_dora": True}), OUT),
+    Case("info with adapters", ["info", "{dir}/model", "--lora-rank", "4"], 0, arrange=tiny_model.make, prints=["adapters of rank 4"]),
+    Case("info with adapters on a layer that is not there", ["info", "{dir}/model", "--lora-rank", "4", "--lora-targets", "*.qkv_proj"], 2,
+         ["lora.targets", '"*.qkv_proj"'], tiny_model.make),
+    Case("info with targets alone", ["info", "{dir}/model", "--lora-targets", "*"], 2, ["--lora-rank"], tiny_model.make),
     Case("hash of a truncated file", ["hash", "{dir}/model"], 3, ["model.safetensors", "truncated"],
          tiny_model.spoilt("model.safetensors", tiny_model.first_half)),
     Case("diff of a model and itself", ["diff", "{dir}/model", "{dir}/model"], 0, arrange=tiny_model.make),

@@ -6,6 +6,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/files.h"
+#include "mose/core/patterns.h"
 #include "mose/models/bundle.h"
 #include "mose/models/upcycle.h"
 #include "mose/optim/adamw.h"
@@ -179,7 +180,7 @@ TEST(RouterPretraining, CachedAndPlainFormsReachTheSameLoss) {
     auto model = models::upcycle(*models::make_model(tests::tiny_config(), 3), tests::tiny_moe(), tests::taxonomy(), {}, 4);
     std::vector<optim::NamedParameter> routers;
     for (auto& p : model->named_parameters()) {
-      const bool router = matches(p.key(), {"*.mlp.gate.*"});
+      const bool router = matches(p.key(), "*.mlp.gate.*");
       p.value().set_requires_grad(router);
       if (router) routers.push_back({p.key(), p.value()});
     }
@@ -209,13 +210,6 @@ TEST(RouterPretraining, CachedAndPlainFormsReachTheSameLoss) {
   const auto plain = pretrain(false), cached = pretrain(true);
   EXPECT_LT(plain.back(), 0.7 * plain.front());
   for (size_t i = 0; i < plain.size(); ++i) EXPECT_NEAR(plain[i], cached[i], 2e-3) << "step " << i;
-}
-
-TEST(Recipe, PatternsAddAndTakeOut) {
-  EXPECT_TRUE(matches("model.vision_tower.stem.0", {"*"}));
-  EXPECT_FALSE(matches("model.vision_tower.stem.0", {"*", "!model.vision_tower.*"}));
-  EXPECT_TRUE(matches("model.vision_tower.stem.0", {"!model.vision_tower.*", "*stem*"}));
-  EXPECT_FALSE(matches("lm_head.weight", {"model.*"}));
 }
 
 TEST(Recipe, SaysWhatDoesNotFit) {
