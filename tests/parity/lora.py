@@ -72,7 +72,7 @@ def check_model(folder, name):
     for key, value in adapted.named_parameters():
         check(value.requires_grad == ("lora_" in key), f"{name}: {key} trains")
         if value.requires_grad:
-            value.data.normal_(0, 0.1)
+            value.data.normal_(0, 0.3)
     adapted.save_pretrained(folder / "adapter")
     logits = adapted(input_ids=ids, pixel_values=pixels).logits[0]
     torch.nn.functional.cross_entropy(logits[:-1], ids.masked_fill(ids == IMAGE, -100)[0, 1:]).backward()
