@@ -31,14 +31,16 @@ Json pinpoints_to_json(const std::vector<ImageSize>& pinpoints) {
 
 std::vector<ImageSize> load_pinpoints(const std::filesystem::path& dir) {
   const ProcessorFile file = load_processor_file(dir);
-  const std::string type = file.json.is_object() ? file.json.value("image_processor_type", "") : "";
-  if (!type.starts_with("LlavaNextImageProcessor")) return {};
+  const auto type = file.json.find("image_processor_type");
+  if (type == file.json.end() || !type->is_string() || !type->get<std::string>().starts_with("LlavaNextImageProcessor")) return {};
   return pinpoints_from_json(file.json, file.where);
 }
 
 void save_preprocess(const std::filesystem::path& dir, const PreprocessConfig& tile, const std::vector<ImageSize>& pinpoints) {
   if (pinpoints.empty()) return save_preprocess(dir, tile);
-  if (tile.mode != "stretch" || tile.width != tile.height) throw UsageError("anyres: LlavaNextImageProcessor stretches to square tiles");
+  if (tile.mode != "stretch" || tile.width != tile.height || tile.filter == "area") {
+    throw UsageError("anyres: LlavaNextImageProcessor stretches to square tiles, with a filter of Pillow's");
+  }
   PreprocessConfig square = tile;
   square.mode = "crop";  // of what has the crop's size already
   Json json = preprocess_to_json(square);

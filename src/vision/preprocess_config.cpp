@@ -63,7 +63,8 @@ void check_keys(const Json& json, const Defaults& defaults, const std::string& w
     const auto in = [&, &name = key](const std::vector<std::string>& list) {
       return std::find(list.begin(), list.end(), name) != list.end();
     };
-    if (in(read) || in(harmless)) continue;
+    const bool ours = key == "mode" || key == "filter";
+    if (in(harmless) || (in(read) && !(ours && defaults.tiles))) continue;
     if (defaults.tiles && (key == "image_grid_pinpoints" || (key == "aspect_ratio_setting" && value == "anyres"))) continue;
     throw DataError(str(where, ": ", key, ": found ", value.dump(),
                         "; this key is not known here, so the pixels could come out wrong"));

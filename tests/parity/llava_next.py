@@ -44,14 +44,20 @@ def write_pictures(folder):
 
 
 def processor_of(folder, vision, pinpoints):
-    """The processor, and its files beside the model's in the form that version 4 wrote and people have."""
+    """The processor; its files beside the model's, in version 4's form for CLIP (which people have), in 5's for SigLIP."""
     write_processor(folder, vision)
     clip = vision.model_type == "clip_vision_model"
     images = LlavaNextImageProcessorPil(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}, image_grid_pinpoints=pinpoints)
-    images.save_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
-    return LlavaNextProcessor(images, tokenizer, patch_size=vision.patch_size, num_additional_image_tokens=int(clip),
-                              vision_feature_select_strategy="default" if clip else "full")
+    processor = LlavaNextProcessor(images, tokenizer, patch_size=vision.patch_size, num_additional_image_tokens=int(clip),
+                                   vision_feature_select_strategy="default" if clip else "full")
+    if clip:
+        images.save_pretrained(folder)
+    else:
+        (folder / "preprocessor_config.json").unlink()
+        processor.save_pretrained(folder)
+        check("image_grid_pinpoints" in (folder / "processor_config.json").read_text(), "processor_config.json is not of the new form")
+    return processor
 
 
 def write_checkpoint(name, folder):

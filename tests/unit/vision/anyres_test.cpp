@@ -110,6 +110,24 @@ TEST(AnyRes, PartsAreCutFromTheCanvasRowByRow) {
   EXPECT_NE(other.find("road.png: expected an image of 8 x 5 pixels, found 8 x 4"), std::string::npos) << other;
 }
 
+TEST(AnyRes, ProcessorFilesRoundTripWithTheirPinpoints) {
+  const TemporaryFolder folder;
+  PreprocessConfig tile;
+  tile.width = tile.height = 336;
+  tile.filter = "bicubic";
+  tile.mean = {0.1, 0.2, 0.3};
+  save_preprocess(folder.path, tile, kPinpoints);
+  EXPECT_EQ(to_json_config(load_preprocess(folder.path)), to_json_config(tile));
+  EXPECT_EQ(load_pinpoints(folder.path), kPinpoints);
+  const Json json = load_json(folder.path / "preprocessor_config.json");
+  EXPECT_EQ(json["image_processor_type"], "LlavaNextImageProcessor");
+  EXPECT_EQ(json["image_grid_pinpoints"][0], Json({336, 672})) << "[height, width]";
+  save_preprocess(folder.path, tile, {});
+  EXPECT_TRUE(load_pinpoints(folder.path).empty());
+  tile.filter = "area";
+  EXPECT_THROW(save_preprocess(folder.path, tile, kPinpoints), UsageError);
+}
+
 TEST(AnyRes, NamesWhatDoesNotFit) {
   const auto message = [&](const Tiling& tiling) { return message_of<UsageError>([&] { check_tiling(tiling); }); };
   EXPECT_NE(message({{336, 336}, 24, 24, 576, {{672, 300}}}).find("672 x 300"), std::string::npos);

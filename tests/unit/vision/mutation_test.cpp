@@ -4,7 +4,7 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include "mose/core/config.h"
-#include "mose/vision/preprocess.h"
+#include "mose/vision/anyres.h"
 #include "support/damage.h"
 #include "support/helpers.h"
 
@@ -55,12 +55,14 @@ TEST(Mutation, PreprocessorFilesAreRefusedOrRoundTrip) {
     write_quickly(folder.path / "preprocessor_config.json", content);
     const PreprocessConfig config = load_preprocess(folder.path);
     EXPECT_EQ(to_json_config(preprocess_from_json(preprocess_to_json(config), "again")), to_json_config(config)) << content;
+    load_pinpoints(folder.path);
   };
-  for (const char* type : {"CLIPImageProcessor", "SiglipImageProcessor", "LlavaImageProcessor"}) {
+  for (const char* type : {"CLIPImageProcessor", "SiglipImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"}) {
     Json good{{"image_processor_type", type}, {"do_normalize", true}, {"do_rescale", true}, {"do_resize", true},
               {"resample", 2}, {"rescale_factor", 1 / 255.0}, {"image_mean", {0.1, 0.2, 0.3}}, {"image_std", {0.5, 0.5, 1}},
               {"size", Json{{"shortest_edge", 64}}}, {"crop_size", Json{{"height", 64}, {"width", 64}}}, {"do_center_crop", true}};
     if (std::string(type) == "LlavaImageProcessor") good["do_pad"] = true;
+    if (std::string(type) == "LlavaNextImageProcessor") good["image_grid_pinpoints"] = {{64, 128}, {128, 64}, {128, 128}};
     use(good.dump());
     EXPECT_GT(survive(str(type, " bytes"), 500, [&](RandomStream& random) {
                 use(damaged_bytes(good.dump(), random, json_pieces(), 300));
