@@ -9,58 +9,17 @@
 #include "mose/optim/clip.h"
 #include "support/helpers.h"
 #include "support/processes.h"
+#include "unit/dist/sparse_model.h"
 
 namespace mose::dist {
 namespace {
 
-using optim::NamedParameter;
+using tests::kExperts;
+using tests::kWidth;
+using tests::loss;
+using tests::token_shards;
 using torch::Tensor;
-
-constexpr int64_t kWidth = 16, kExperts = 8;
-
-// A map below two sparse layers, so that gradients cross the exchange on their way down.
-struct Model {
-  Tensor below;
-  std::vector<std::shared_ptr<moe::MoeLayer>> layers;
-
-  explicit Model(moe::ExpertForm form) {
-    torch::manual_seed(5);
-    moe::Config config;
-    config.experts = kExperts;
-    config.router = "topk";
-    below = (torch::randn({kWidth, kWidth}) * 0.3).requires_grad_(true);
-    for (int i = 0; i < 2; ++i) layers.push_back(std::make_shared<moe::MoeLayer>(config, kWidth, 24, moe::SkillMap{}, form));
-  }
-  Tensor forward(const Tensor& x_TD) const {
-    Tensor y = at::linear(x_TD, below);
-    for (const auto& layer : layers) y = y + layer->forward(y).first;
-    return y;
-  }
-  std::vector<NamedParameter> parameters(bool experts) const {
-    std::vector<NamedParameter> out;
-    if (!experts) out.push_back({"below", below});
-    for (size_t i = 0; i < layers.size(); ++i) {
-      for (const auto& item : layers[i]->named_parameters()) {
-        if (item.key().starts_with("experts.") == experts) out.push_back({mose::str(i, ".", item.key()), item.value()});
-      }
-    }
-    return out;
-  }
-};
-
-// Ranks have different numbers of tokens; the last of four has none. With `one_sided` all tokens are alike and meet few
-// experts, so that some processes receive no rows.
-std::vector<Tensor> token_shards(int64_t world, bool one_sided) {
-  torch::manual_seed(9);
-  std::vector<Tensor> shards;
-  for (int64_t r = 0; r < world; ++r) {
-    const int64_t tokens = r == 3 ? 0 : 6 + 5 * r;
-    shards.push_back(one_sided ? torch::ones({tokens, kWidth}) : torch::randn({tokens, kWidth}));
-  }
-  return shards;
-}
-
-Tensor loss(const Tensor& y_TD, double tokens) { return y_TD.square().sum() / tokens; }
+using Model = tests::SparseModel;
 
 double largest(const Tensor& a, const Tensor& b) {
   EXPECT_EQ(a.sizes(), b.sizes());
