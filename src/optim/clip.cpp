@@ -30,7 +30,7 @@ Tensor gradient_norm(const std::vector<NamedParameter>& parameters) {
   std::vector<Tensor> norms;
   for (const auto& [device, gradients] : gradients_by_device(parameters)) {
     const Tensor norm =
-        torch::linalg_vector_norm(torch::stack(at::_foreach_norm(gradients, 2)).to(torch::kFloat32), 2);
+        torch::linalg_vector_norm(torch::stack(at::_foreach_norm(gradients, 2, torch::kFloat32)), 2);
     norms.push_back(norms.empty() ? norm : norm.to(norms.front().device()));
   }
   if (norms.empty()) return torch::zeros({});

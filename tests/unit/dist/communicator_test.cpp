@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cstdlib>
 #include <numeric>
 
 #include "mose/core/error.h"
@@ -167,6 +168,19 @@ TEST_P(Collectives, AgreeAndGatherTexts) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Worlds, Collectives, testing::Values(1, 2, 4));
+
+// For tests/integration/torchrun.py: the launcher starts all processes again when one has failed.
+TEST(Launched, SecondAttemptMeetsAnew) {
+  if (!tests::is_test_process()) GTEST_SKIP() << "torchrun starts it";
+  const Launch launch = read_launch();
+  const auto group = make_communicator(launch, {.backend = "gloo"});
+  ASSERT_TRUE(launch.store_served);
+  if (launch.attempt == 0 && launch.rank == 1) std::_Exit(1);
+  const Tensor x = torch::ones({10000});
+  group->all_reduce(x).wait();
+  EXPECT_TRUE(x.eq(group->size()).all().item<bool>());
+  EXPECT_EQ(launch.attempt, 1);
+}
 
 TEST(Communicator, RefusesWhatDoesNotFit) {
   tests::in_processes(2, [](const Launch& launch) {

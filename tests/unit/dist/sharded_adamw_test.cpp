@@ -86,7 +86,7 @@ TEST_P(Sharding, EqualsWholeStateBitForBit) {
           const auto norms = train_sharded(sharded, optimizer, *group, 0, 4, 100, parts);
           EXPECT_EQ(difference(whole, sharded), 0) << mose::str(type, " ", parts, " ", bucket_mb);
           EXPECT_TRUE(torch::equal(sharded.parameters[4].tensor, never));
-          for (size_t i = 0; i < norms.size(); ++i) EXPECT_NEAR(norms[i] / expected[i], 1, type == torch::kFloat32 ? 1e-6 : 1e-3);
+          for (size_t i = 0; i < norms.size(); ++i) EXPECT_NEAR(norms[i] / expected[i], 1, 1e-6);
         }
       }
     }
