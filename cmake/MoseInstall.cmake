@@ -25,6 +25,10 @@ foreach(set_name base libtorch)
   endif()
 endforeach()
 install(DIRECTORY configs/ DESTINATION ${MOSE_CONFIGS_DIR})
+if(TARGET mose-bench)  # its Python side, at the same place from configs/ as in the source tree
+  install(DIRECTORY scripts/bench/peers DESTINATION ${CMAKE_INSTALL_DATADIR}/mose/scripts/bench PATTERN __pycache__ EXCLUDE)
+  install(FILES tests/parity/tokenizers_test.py DESTINATION ${CMAKE_INSTALL_DATADIR}/mose/tests/parity)
+endif()
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mose)
 
 configure_package_config_file(cmake/mose-config.cmake.in ${CMAKE_BINARY_DIR}/mose-config.cmake

@@ -1,0 +1,21 @@
+// What the machine is, and what it can do at most.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace mose::bench {
+
+std::string cpu_name();        // "AMD EPYC, 2 cores, AVX-512, BF16 instructions"
+std::string system_load();     // "0.12, 0.80, 1.10": the load averages
+int64_t peak_memory();         // bytes of this process, VmHWM
+void reset_peak_memory();      // where the kernel lets it
+
+// Measured with LibTorch on `threads` threads, medians.
+struct Limits {
+  double copy_bytes_per_second = 0;  // read and written, of 256 MiB
+  double gemm_flops = 0;             // float32, 2048 x 2048 x 2048
+};
+Limits measure_limits(int64_t threads, int64_t repetitions);
+
+}  // namespace mose::bench

@@ -1,0 +1,68 @@
+#include "mose/bench/benchmarks.h"
+
+#include <cstdlib>
+#include <thread>
+
+#include "bench/session.h"
+#include "mose/core/error.h"
+#include "mose/core/log.h"
+#include "mose/core/strings.h"
+
+namespace mose::bench {
+namespace {
+
+struct Entry {
+  Benchmark about;
+  void (*run)(Session&);
+};
+
+// In this order: what measures its memory comes before what leaves much of it behind.
+const std::vector<Entry>& entries() {
+  static const std::vector<Entry> kEntries = {
+      {{"train", "a training step at CPU shape r against transformers: tokens a second, peak memory"}, bench_train},
+      {{"decode", "greedy decoding at shape r, one sequence, against transformers' generate"}, bench_decode},
+      {{"moe", "one MoE layer against transformers' and against a dense FFN of equal FLOPs; routing and permutation"}, bench_moe},
+      {{"tokenizer", "encoding on one thread against Hugging Face tokenizers"}, bench_tokenizer},
+      {{"image", "JPEG to model input on one core against Pillow and torchvision with transformers' processors"}, bench_image},
+      {{"machine", "copy bandwidth and matrix products, here and in PyTorch"}, bench_machine},
+  };
+  return kEntries;
+}
+
+}  // namespace
+
+const std::vector<Benchmark>& benchmarks() {
+  static const std::vector<Benchmark> kBenchmarks = [] {
+    std::vector<Benchmark> list;
+    for (const Entry& entry : entries()) list.push_back(entry.about);
+    return list;
+  }();
+  return kBenchmarks;
+}
+
+Report run_benchmarks(const std::vector<std::string>& names, const Options& options) {
+  std::vector<const Entry*> chosen;
+  for (const Entry& entry : entries()) {
+    for (const std::string& name : names) {
+      if (name != "all" && name != entry.about.name) continue;
+      chosen.push_back(&entry);
+      break;
+    }
+  }
+  for (const std::string& name : names) {
+    std::vector<std::string> known = {"all"};
+    for (const Benchmark& b : benchmarks()) known.push_back(b.name);
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const std::string near = nearest_name(name, known);
+    throw UsageError(str("benchmark \"", name, "\" is not known", near.empty() ? "" : "; did you mean \"" + near + "\"?",
+                         " Known: ", join(known, ", ")));
+  }
+  Session session(options);
+  for (const Entry* entry : chosen) {
+    log::info(entry->about.name, ": ", entry->about.description);
+    session.attempt(entry->about.name, "", [&] { entry->run(session); });
+  }
+  return std::move(session.report);
+}
+
+}  // namespace mose::bench

@@ -1,0 +1,71 @@
+#include "mose/bench/machine.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "bench/machine_work.h"
+#include "mose/bench/timing.h"
+#include "mose/core/error.h"
+#include "mose/core/strings.h"
+
+namespace mose::bench {
+namespace {
+
+// The value of "key   : value" or "key: value" in a file of /proc.
+std::string proc_value(const char* file, const std::string& key) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    const size_t colon = line.find(':');
+    if (colon != std::string::npos && trim(line.substr(0, colon)) == key) return trim(line.substr(colon + 1));
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string cpu_name() {
+  const std::string name = proc_value("/proc/cpuinfo", "model name"), flags = " " + proc_value("/proc/cpuinfo", "flags") + " ";
+  const auto has = [&](const char* flag) { return flags.find(str(" ", flag, " ")) != std::string::npos; };
+  std::string text = str(name.empty() ? "unknown CPU" : name, ", ", std::thread::hardware_concurrency(), " cores");
+  text += has("avx512f") ? ", AVX-512" : has("avx2") ? ", AVX2" : "";
+  return text + (has("avx512_bf16") ? " with BF16 instructions" : ", no BF16 instructions");
+}
+
+std::string system_load() {
+  std::ifstream in("/proc/loadavg");
+  std::string one, five, fifteen;
+  in >> one >> five >> fifteen;
+  return str(one, ", ", five, ", ", fifteen);
+}
+
+int64_t peak_memory() {
+  std::istringstream value(proc_value("/proc/self/status", "VmHWM"));
+  int64_t kibibytes = 0;
+  value >> kibibytes;
+  return kibibytes << 10;
+}
+
+void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+CopyWork::CopyWork() : from_(at::rand({kCopyBytes / 4})), to_(at::empty_like(from_)) {}
+void CopyWork::operator()() { to_.copy_(from_); }
+
+GemmWork::GemmWork() : a_(at::rand({kGemmSide, kGemmSide})), b_(at::rand({kGemmSide, kGemmSide})), out_(at::empty_like(a_)) {}
+void GemmWork::operator()() { at::mm_out(out_, a_, b_); }
+
+Limits measure_limits(int64_t threads, int64_t repetitions) {
+  at::set_num_threads(static_cast<int>(threads));
+  const auto rate = [&](const std::function<void()>& work, double amount) {
+    std::vector<double> seconds;
+    work();
+    for (int64_t i = 0; i < repetitions; ++i) seconds.push_back(wall_seconds(work));
+    return amount / median(std::move(seconds));
+  };
+  return {rate(CopyWork(), kCopyTraffic), rate(GemmWork(), kGemmFlops)};
+}
+
+}  // namespace mose::bench

@@ -1,0 +1,27 @@
+// CPU shape r: a sparse decoder in the proportions of a 3 B-parameter one, at a size that two cores run in
+// seconds. Width 512, FFN and experts 1408 wide, 8 layers, of which every second has 4 experts (2 a token), 8
+// heads with 4 of keys and values, vocabulary 32,000, tied embeddings: 66 M parameters. Text only.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "mose/core/json.h"
+#include "mose/models/vlm.h"
+
+namespace mose::bench {
+
+inline constexpr int64_t kWidth = 512, kIntermediate = 1408, kExperts = 4, kTopK = 2;
+
+struct ShapeR {
+  std::shared_ptr<models::VisionLanguageModel> model;  // its tower is tiny and unused
+  std::vector<std::pair<std::string, torch::Tensor>> parameters;  // the decoder's, named as transformers does
+  std::string about() const;
+};
+// The same weights each time.
+ShapeR make_shape_r();
+
+// Writes the decoder's weights for the peer, and gives the arguments of its `build`.
+Json write_for_peer(const ShapeR& shape, const std::filesystem::path& folder, const std::string& experts, int64_t threads);
+
+}  // namespace mose::bench

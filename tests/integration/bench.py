@@ -1,0 +1,49 @@
+"""mose-bench in small: the rows' form, that results were found equal, and that what cannot be compared is counted.
+No time is asserted."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+BIN = pathlib.Path(os.environ["MOSE_BIN"])
+KEYS = ["name", "shape", "peer", "ours_ms", "peer_ms", "ratio", "noise", "limit_share"]
+
+
+def check(condition, message):
+    if not condition:
+        sys.exit(f"FAILED: {message}")
+
+
+def bench(folder, *arguments):
+    done = subprocess.run([BIN / "mose-bench", *arguments, "--json", folder / "rows.json", "--markdown", folder / "rows.md",
+                           "--python", sys.executable], capture_output=True, text=True, timeout=500, check=False)
+    return done, json.loads((folder / "rows.json").read_text()), (folder / "rows.md").read_text()
+
+
+def check_rows(rows, text, expected):
+    check(len(rows) == expected, f"{len(rows)} rows, expected {expected}: {rows}")
+    for row in rows:
+        check(list(row)[:len(KEYS)] == KEYS, f"keys {list(row)}")
+        check(row["ours_ms"] > 0 and row["peer_ms"] > 0 and row["noise"] >= 0, f"times of {row}")
+        check(abs(row["ratio"] - row["peer_ms"] / row["ours_ms"]) <= 0.01 * row["ratio"] + 0.001, f"ratio of {row}")
+        check(row["limit_share"] is None or row["limit_share"] > 0, f"limit share of {row}")
+        check(row["name"] in text and row["peer"] in text, f"{row['name']} is not in the table")
+
+
+with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    # Ids are compared text by text before anything is timed; a difference would be a missing comparison.
+    done, rows, text = bench(folder, "tokenizer", "--repetitions", "2")
+    check(done.returncode == 0, f"exit code {done.returncode}: {done.stderr}")
+    check_rows(rows, text, 6)
+    check({row["name"] for row in rows} == {"tokenizer: driving text", "tokenizer: multilingual text"}, "names of the rows")
+    check("tokenizers 0." in text and "Machine" in text and "mose-bench tokenizer --repetitions 2" in text, text)
+    print(f"tokenizer: {len(rows)} rows")
+
+    done, rows, text = bench(folder, "machine", "--repetitions", "1", "--threads", "1")
+    check(done.returncode == 0, f"exit code {done.returncode}: {done.stderr}")
+    check_rows(rows, text, 2)
+    print(f"machine: {len(rows)} rows")
