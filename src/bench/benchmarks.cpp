@@ -1,7 +1,6 @@
 #include "mose/bench/benchmarks.h"
 
-#include <cstdlib>
-#include <thread>
+#include <algorithm>
 
 #include "bench/session.h"
 #include "mose/core/error.h"
