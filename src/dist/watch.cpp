@@ -220,7 +220,7 @@ void Watch::lost(int64_t rank, const std::string& how) {
 void Watch::abandon_if_stuck() {
   if (!failed_ || noticed_ || stop_) return;
   if (Clock::now() - failed_at_ < std::min(timeout_, std::chrono::duration<double>(10))) return;
-  log::error(failure_, "; this process is stuck and ends");
+  log::error(failure_, "; this process has not come to its next collective and ends");
   std::_Exit(static_cast<int>(ExitCode::kRuntime));
 }
 

@@ -130,7 +130,7 @@ TEST(AStuckProcess, EndsByItself) {
   for (int64_t r = 0; r < 2; ++r) processes.await(r, "under way");
   processes.signal(1, SIGKILL);
   EXPECT_EQ(processes.wait(0, 6), 1);
-  EXPECT_THAT(processes.output(0), HasSubstr("has ended without a word; this process is stuck and ends"));
+  EXPECT_THAT(processes.output(0), HasSubstr("has ended without a word; this process has not come to its next collective and ends"));
 }
 
 TEST(Meeting, NamesWhoHasNotCome) {
