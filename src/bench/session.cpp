@@ -37,7 +37,8 @@ const Limits& Session::limits() {
 
 std::unique_ptr<Peer> Session::start_peer(const std::string& module, int64_t threads) {
   auto peer = std::make_unique<Peer>(options_.python, module, threads);
-  for (const Json& version : json_array(peer->call("versions"), "versions", "peer " + module)) add_version(version);
+  const Json answer = peer->call("versions");
+  for (const Json& version : json_array(answer, "versions", "peer " + module)) add_version(version);
   return peer;
 }
 
