@@ -6,6 +6,7 @@
 #include "mose/core/error.h"
 #include "mose/nn/init.h"
 #include "mose/nn/layers.h"
+#include "mose/nn/recompute.h"
 
 namespace mose::language {
 namespace {
@@ -91,6 +92,35 @@ class Layer : public torch::nn::Module {
   std::shared_ptr<moe::MoeLayer> sparse_;
 };
 
+// The tensors of a routing that are there, in a fixed order.
+std::vector<Tensor*> tensors(moe::Routing& r) {
+  std::vector<Tensor*> out{&r.weights_TK, &r.experts_TK, &r.probabilities_TE, &r.logits_TE};
+  if (r.stage_logits_TG) out.push_back(&*r.stage_logits_TG);
+  if (r.skill_logits_TS) out.push_back(&*r.skill_logits_TS);
+  return out;
+}
+
+// layer->forward in training, its activations computed again in the backward pass.
+Tensor recomputed(const std::shared_ptr<Layer>& layer, const Tensor& x_TD, const nn::SequencePlan& plan,
+                  const nn::RotaryTable& rotary, std::vector<LayerRouting>& routings) {
+  const auto found = std::make_shared<std::vector<LayerRouting>>();  // of the run that was last
+  auto out = nn::recompute(*layer, [=](const Tensor& x) {
+    found->clear();
+    nn::Tensors all{layer->forward(x, plan, rotary, {}, *found)};
+    for (LayerRouting& r : *found) {
+      for (const Tensor* t : tensors(r.routing)) all.push_back(*t);
+    }
+    return all;
+  }, x_TD);
+  size_t next = 1;
+  for (LayerRouting& r : *found) {
+    for (Tensor* t : tensors(r.routing)) *t = out[next++];  // with gradient
+    routings.push_back(std::move(r));
+  }
+  found->clear();
+  return out[0];
+}
+
 class Llama : public LanguageBackbone {
  public:
   Llama(const Config& config, const moe::SkillMap* skills)
@@ -112,12 +142,16 @@ class Llama : public LanguageBackbone {
 
   LayerOutputs forward(const Tensor& embeddings_TD, const nn::SequencePlan& plan,
                        const ForwardOptions& options) override {
+    if (options.recompute && (options.cache || options.on_ffn_input)) {
+      throw Error("backbone: recomputation goes with neither a cache nor on_ffn_input");
+    }
     const auto rotary = nn::rotary_table(plan.positions_T, frequencies_h_);
     LayerOutputs out;
     Tensor x_TD = embeddings_TD;
     for (size_t i = 0; i < layers_.size(); ++i) {
       if (options.on_layer_input) options.on_layer_input(static_cast<int64_t>(i), x_TD);
-      x_TD = layers_[i]->forward(x_TD, plan, rotary, options, out.routings);
+      x_TD = options.recompute ? recomputed(layers_[i], x_TD, plan, rotary, out.routings)
+                               : layers_[i]->forward(x_TD, plan, rotary, options, out.routings);
     }
     if (options.cache) options.cache->advance(plan);
     out.hidden_TD = norm_->forward(x_TD);
