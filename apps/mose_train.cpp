@@ -6,15 +6,18 @@
 
 #include "mose/core/config.h"
 #include "mose/core/error.h"
+#include "mose/core/log.h"
 #include "mose/core/memory.h"
 #include "mose/core/program.h"
+#include "mose/dist/communicator.h"
 #include "mose/train/trainer.h"
 
 int main(int argc, char** argv) {
   mose::keep_freed_memory();
   mose::ConfigOptions config;
-  std::string run, resume = "never";
-  bool reference = false;
+  std::string run, resume = "never", backend = "auto";
+  double timeout = 60, join_timeout = 300;
+  bool dry = false, reference = false;
   return mose::run_program(
       argc, argv,
       {"mose-train",
@@ -27,6 +30,19 @@ int main(int argc, char** argv) {
             ->check(CLI::IsMember({"auto", "never"}))
             ->capture_default_str()
             ->group("Run");
+        app.add_option("--backend", backend, "between the processes of torchrun, mpirun or srun: auto takes nccl where there are GPUs")
+            ->check(CLI::IsMember({"auto", "gloo", "nccl"}))
+            ->capture_default_str()
+            ->group("Run");
+        app.add_option("--timeout", timeout, "seconds of silence after which another process counts as dead")
+            ->check(CLI::Range(1.0, 86400.0))
+            ->capture_default_str()
+            ->group("Run");
+        app.add_option("--join-timeout", join_timeout, "seconds that the processes may take to meet")
+            ->check(CLI::Range(1.0, 86400.0))
+            ->capture_default_str()
+            ->group("Run");
+        app.add_flag("--dry-run", dry, "run a few steps of every stage, print what the whole run will take, and keep nothing")->group("Run");
         app.add_flag("--reference", reference, "print every config key with type, default, range and meaning")->group("Config");
         app.callback([&] {
           if (reference) {
@@ -39,7 +55,16 @@ int main(int argc, char** argv) {
             return;
           }
           if (run.empty()) throw mose::UsageError("--run is missing: the folder that the run writes to");
-          mose::train::train(recipe, {run, resume == "auto"});
+          // Under torchrun, mpirun or srun this is one of several processes.
+          const auto launch = mose::dist::read_launch();
+          const auto world = mose::dist::make_communicator(launch, {backend, timeout, join_timeout});
+          if (launch.rank > 0) mose::log::set_quiet(true);
+          mose::dist::guarded(*world, [&] { 
+            const mose::train::TrainOptions options{run, resume == "auto", world, launch.local_rank};
+            if (!dry) return mose::train::train(recipe, options);
+            const auto report = mose::train::dry_run(recipe, options);
+            if (launch.rank == 0) std::cout << report.dump(2) << "\n";
+          });
         });
       });
 }

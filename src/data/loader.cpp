@@ -49,8 +49,8 @@ std::string fingerprint(const std::vector<Encoded>& samples, const LoaderConfig&
 }  // namespace
 
 void LoaderConfig::visit(FieldVisitor& v) {
-  v.field("batch_samples", batch_samples, "most samples a batch, over all processes", 1, 1 << 20);
-  v.field("batch_tokens", batch_tokens, "most rows a batch, over all processes; 0 sets no limit", 0,
+  v.field("batch_samples", batch_samples, "most samples a batch", 1, 1 << 20);
+  v.field("batch_tokens", batch_tokens, "most rows a batch; 0 sets no limit", 0,
           1 << 30);
   v.field("workers", workers, "threads that build batches ahead; 0 builds each when it is asked for", 0,
           256);
@@ -82,7 +82,10 @@ struct Loader::Impl {
   const std::string identity;
   ImageCache cache;
 
-  Position position;  // of the batch that next() returns next
+  // What next() has returned: all processes' batches before `round`, and of this one's `taken` more.
+  Position round;
+  int64_t taken = 0;
+  int64_t started = 0, readable = -1;  // the first epoch, and the last with a batch of samples
   int64_t skipped = 0;
   double waited = 0;
 
@@ -92,7 +95,7 @@ struct Loader::Impl {
   std::map<int64_t, Built> ready;
   std::map<int64_t, std::shared_ptr<const EpochOrder>> orders;
   Position to_build;
-  int64_t building = 0, consumed = 0;
+  int64_t building_of_round = 0, building = 0, consumed = 0;
   bool stopping = false;
   std::vector<std::thread> threads;
 
@@ -109,12 +112,8 @@ struct Loader::Impl {
 
   void check() const {
     if (samples.empty()) throw UsageError("loader: no samples");
-    if (shard.world < 1 || shard.rank < 0 || shard.rank >= shard.world) {
-      throw UsageError(str("loader: rank ", shard.rank, " of ", shard.world, " processes"));
-    }
-    if (config.batch_samples < shard.world) {
-      throw UsageError(str("loader: batch_samples ", config.batch_samples,
-                           " is less than one sample for each of ", shard.world, " processes"));
+    if (shard.world < 1 || shard.rank < 0 || shard.rank >= shard.world || shard.batches < 1) {
+      throw UsageError(str("loader: ", shard.batches, " batches for rank ", shard.rank, " of ", shard.world, " processes"));
     }
     if (!grid.categories.empty() && grid.patches() < 1) {
       throw UsageError("loader: region categories without a grid of patches");
@@ -155,10 +154,13 @@ struct Loader::Impl {
     return orders[epoch] = std::make_shared<const EpochOrder>(epoch_order(input, config, seed, epoch));
   }
 
-  Position after(const Position& at) {
-    const bool last = at.index + 1 >= static_cast<int64_t>(order(at.epoch)->size());
-    return last ? Position{at.epoch + 1, 0} : Position{at.epoch, at.index + 1};
+  Position after(Position at, int64_t batches) {
+    at.index += batches;
+    for (int64_t size; at.index >= (size = static_cast<int64_t>(order(at.epoch)->size())); ++at.epoch) at.index -= size;
+    return at;
   }
+  // The batch of this process after `taken_` others since `round`.
+  Position own(const Position& round, int64_t taken_) { return after(round, shard.rank * shard.batches + taken_); }
 
   Item load(const Encoded& sample, int64_t epoch) {
     Item item{&sample, {}, {}, {}};
@@ -194,12 +196,9 @@ struct Loader::Impl {
   Built build(const EpochOrder& order, const Position& at) {
     Built built;
     try {
-      const std::vector<int32_t>& all = order[static_cast<size_t>(at.index)];
-      const auto count = static_cast<int64_t>(all.size());
       std::vector<Item> items;
-      for (int64_t i = count * shard.rank / shard.world; i < count * (shard.rank + 1) / shard.world;
-           ++i) {
-        const Encoded& sample = samples[static_cast<size_t>(all[static_cast<size_t>(i)])];
+      for (const int32_t index : order[static_cast<size_t>(at.index)]) {
+        const Encoded& sample = samples[static_cast<size_t>(index)];
         try {
           items.push_back(load(sample, at.epoch));
         } catch (const DataError& error) {
@@ -214,8 +213,10 @@ struct Loader::Impl {
     return built;
   }
 
+  // Call with the mutex held.
   void start() {
-    to_build = position;
+    to_build = own(round, taken);
+    building_of_round = taken;
     building = consumed = 0;
     ready.clear();
     stopping = false;
@@ -240,7 +241,9 @@ struct Loader::Impl {
       const int64_t number = building++;
       const Position at = to_build;
       const std::shared_ptr<const EpochOrder> batches = order(at.epoch);
-      to_build = after(at);
+      const bool last = ++building_of_round == shard.batches;
+      to_build = after(at, last ? 1 + (shard.world - 1) * shard.batches : 1);
+      if (last) building_of_round = 0;
       lock.unlock();
       Built built = build(*batches, at);
       lock.lock();
@@ -254,8 +257,8 @@ struct Loader::Impl {
     std::unique_lock lock(mutex);
     Built built;
     if (config.workers == 0) {
-      const std::shared_ptr<const EpochOrder> batches = order(position.epoch);
-      built = build(*batches, position);
+      const Position at = own(round, taken);
+      built = build(*order(at.epoch), at);
     } else {
       if (threads.empty()) start();
       changed.wait(lock, [&] { return ready.contains(consumed); });
@@ -263,25 +266,28 @@ struct Loader::Impl {
       ++consumed;
       changed.notify_all();
     }
-    position = after(position);
+    if (++taken == shard.batches) {
+      round = after(round, shard.world * shard.batches);
+      taken = 0;
+    }
     waited += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return built;
   }
 
   Batch next() {
-    const Position first = position;
-    for (;;) {
-      Built built = take();
-      if (built.error) std::rethrow_exception(built.error);
-      for (const std::string& message : built.skipped) {
-        log::warn("skipped ", message);
-        ++skipped;
-      }
-      if (built.batch.samples > 0) return std::move(built.batch);
-      if (position.epoch > first.epoch + 1) {
-        throw DataError(str("no sample of a whole epoch could be read; ", skipped, " were skipped"));
-      }
+    const int64_t epoch = round.epoch;
+    Built built = take();
+    if (built.error) std::rethrow_exception(built.error);
+    for (const std::string& message : built.skipped) {
+      log::warn("skipped ", message);
+      ++skipped;
     }
+    if (built.batch.samples > 0) {
+      readable = epoch;
+    } else if (round.epoch > std::max(readable, started) + 1) {
+      throw DataError(str("no sample of a whole epoch could be read; ", skipped, " were skipped"));
+    }
+    return std::move(built.batch);
   }
 };
 
@@ -298,8 +304,9 @@ Loader& Loader::operator=(Loader&&) noexcept = default;
 Batch Loader::next() { return impl_->next(); }
 
 Json Loader::state() const {
-  return Json{{"epoch", impl_->position.epoch},
-              {"batch", impl_->position.index},
+  if (impl_->taken != 0) throw Error(str("loader: state after ", impl_->taken, " of ", impl_->shard.batches, " batches"));
+  return Json{{"epoch", impl_->round.epoch},
+              {"batch", impl_->round.index},
               {"skipped", impl_->skipped},
               {"data", impl_->identity}};
 }
@@ -316,12 +323,15 @@ void Loader::set_state(const Json& state) {
     throw DataError(str("loader state: no batch ", position.index, " in epoch ", position.epoch));
   }
   impl_->stop();
-  impl_->position = position;
+  impl_->round = position;
+  impl_->taken = 0;
+  impl_->started = position.epoch;
+  impl_->readable = -1;
   impl_->skipped = skipped;
 }
 
-int64_t Loader::epoch() const { return impl_->position.epoch; }
-int64_t Loader::batch_in_epoch() const { return impl_->position.index; }
+int64_t Loader::epoch() const { return impl_->round.epoch; }
+int64_t Loader::batch_in_epoch() const { return impl_->round.index; }
 int64_t Loader::batches_in_epoch(int64_t epoch) const {
   const std::lock_guard lock(impl_->mutex);
   return static_cast<int64_t>(impl_->order(epoch)->size());

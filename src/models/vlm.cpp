@@ -114,7 +114,7 @@ ImageFeatures VisionLanguageModel::encode_images(const Tensor& pixels_NCHW, cons
     throw Error(str("the layouts of ", layouts.size(), " images ask for ", tiles, " tiles, found ", pixels_NCHW.size(0)));
   }
   ImageFeatures features;
-  features.tower_BPD = tower_->forward(pixels_NCHW);
+  features.tower_BPD = tower_->forward(pixels_NCHW.to(type()));
   features.embeddings_BQD = projector_->forward(features.tower_BPD);
   features.rows_RD = decoder_rows(features.embeddings_BQD, layouts);
   if (newline_D_.defined()) {
@@ -128,8 +128,9 @@ ImageFeatures VisionLanguageModel::encode_images(const Tensor& pixels_NCHW, cons
 void VisionLanguageModel::calibrate(const Tensor& pixels_BCHW, const Tensor& region_BPC, double positive) {
   constexpr double kRowScale = 0.1;  // image rows start about as long as the embeddings of words
   const torch::NoGradGuard no_grad;
-  tower_->calibrate(pixels_BCHW);
-  projector_->calibrate(tower_->forward(pixels_BCHW), kRowScale);
+  const auto pixels = pixels_BCHW.to(type());
+  tower_->calibrate(pixels);
+  projector_->calibrate(tower_->forward(pixels), kRowScale);
   if (!region_head_ || !region_BPC.defined()) return;
   // From zero the first steps would only learn that most patches are empty, and teach the tower one
   // large direction that all patches share (the reason for RetinaNet's prior; Lin et al., 2017).
@@ -168,6 +169,8 @@ const moe::SkillMap& VisionLanguageModel::skill_map() const {
   if (!skills_) throw Error("a dense model has no skill map");
   return *skills_;
 }
+
+torch::Dtype VisionLanguageModel::type() const { return language_->embedding_weight().scalar_type(); }
 
 torch::Device VisionLanguageModel::device() const { return language_->embedding_weight().device(); }
 

@@ -112,7 +112,8 @@ void add_router_losses(const models::VisionLanguageModel& model, const std::vect
 }
 
 BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batch,
-                     const StepWeights& weights, const Normalisers& whole, const WordTables* words) {
+                     const StepWeights& weights, const Normalisers& whole, const WordTables* words, const Compute& compute) {
+  const nn::AutocastGuard autocast(batch.tokens_T.device().type(), compute.autocast);
   BatchLoss out;
   auto& r = out.report;
   models::ImageFeatures images;
@@ -120,7 +121,9 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
   const Tensor& any = batch.pixels_BCHW.defined() ? images.tower_BPD : batch.labels.stage_weight_T;
   for (auto* part : r.tensors()) *part = zero_like_loss(any);
   if (weights.language()) {
-    const auto outputs = model.forward(batch.tokens_T, batch.plan, images.rows_RD);
+    language::ForwardOptions options;
+    options.recompute = compute.recompute;
+    const auto outputs = model.forward(batch.tokens_T, batch.plan, images.rows_RD, options);
     if (weights.lm != 0 && whole.rows > 0) r.lm = language_loss(model, outputs.hidden_TD, batch, weights, whole, r);
     if (weights.routers() && !outputs.routings.empty()) {
       std::vector<moe::Routing> routings;

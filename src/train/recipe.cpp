@@ -51,7 +51,7 @@ void StageConfig::visit(FieldVisitor& v) {
   v.group("schedule", schedule, "factor on the learning rate");
   v.group("optimizer", optimizer, "AdamW");
   v.field("clip", clip, "largest gradient norm; 0 = no clipping", 0, 1e9);
-  v.field("accumulate", accumulate, "parts in which a global batch is computed", 1, 4096);
+  v.field("accumulate", accumulate, "parts in which a global batch is computed, divided over the processes", 1, 4096);
   v.field("trainable", trainable, "parameter patterns; a later !pattern takes out; empty = the kind's, with lora none");
   v.group("lora", lora, "low-rank adapters, trained on a frozen model and merged at the end of the stage; null = none");
   v.field("upcycle", upcycle, "at the start: none, sparse (by the recipe's moe) or wide (its dense twin)",
@@ -69,6 +69,11 @@ void Recipe::visit(FieldVisitor& v) {
   v.field("init_from", init_from, "model directory to start from; empty = random weights");
   v.field("threads", threads, "CPU threads; 0 = all", 0, 1024);
   v.field("device", device, "auto, cpu or cuda", {"auto", "cpu", "cuda"});
+  v.field("precision", precision,
+          "float32; autocast: float32 weights, products in bfloat16; bfloat16: weights too, with float32 master weights",
+          {"float32", "autocast", "bfloat16"});
+  v.field("shard_optimizer", shard_optimizer, "divide the optimizer's state over the processes (ZeRO-1)");
+  v.field("recompute", recompute, "run decoder layers again in the backward pass instead of keeping their activations");
   v.group("data", data, "what is trained on");
   v.group("preprocess", preprocess, "image preprocessing of a new model");
   v.group("model", model, "a new model");
@@ -79,6 +84,9 @@ void Recipe::visit(FieldVisitor& v) {
   v.field("validate_every", validate_every, "steps between validations; 0 = at the end of each stage", 0, 1e9);
   v.field("checkpoint_every", checkpoint_every, "steps between checkpoints; 0 = at the end of each stage", 0, 1e9);
   v.field("keep_checkpoints", keep_checkpoints, "how many of the newest checkpoints stay", 1, 1e6);
+  v.field("milestone_every", milestone_every, "checkpoints at multiples of so many steps stay for good; 0 = none", 0, 1e9);
+  v.field("best", best, "a loss of validation (loss, loss_plan, ...): the model at its least value is kept in RUN/best; empty = none");
+  v.field("stall_warning", stall_warning, "seconds without a finished step after which the log says so; 0 = never", 0, 1e6);
 }
 
 void check_recipe(const Recipe& recipe) {

@@ -15,7 +15,7 @@ namespace mose::train {
 namespace fs = std::filesystem;
 
 Json RunState::to_json() const {
-  return {{"stage", stage}, {"stage_step", stage_step}, {"step", step}, {"seconds", seconds}, {"loader", loader}};
+  return {{"stage", stage}, {"stage_step", stage_step}, {"step", step}, {"seconds", seconds}, {"loader", loader}, {"best", best}};
 }
 
 RunState RunState::from_json(const Json& json, const std::string& where) {
@@ -25,6 +25,7 @@ RunState RunState::from_json(const Json& json, const std::string& where) {
   state.step = json_int(json, "step", where);
   state.seconds = json_number(json, "seconds", where);
   state.loader = json_at(json, "loader", where);
+  if (json.contains("best")) state.best = json["best"];
   return state;
 }
 
@@ -41,27 +42,74 @@ std::vector<fs::path> whole_checkpoints(const fs::path& run) {
   return found;
 }
 
+std::vector<fs::path> optimizer_files(const fs::path& dir) {
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(dir)) {
+    if (entry.path().filename().string().starts_with("optimizer.")) found.push_back(entry.path());
+  }
+  return found;
+}
+
+Json sizes_of_files(const fs::path& dir) {
+  Json sizes = Json::object();
+  for (const auto& entry : fs::recursive_directory_iterator(dir)) {
+    if (entry.is_regular_file()) sizes[fs::relative(entry.path(), dir).string()] = entry.file_size();
+  }
+  return sizes;
+}
+
+void check_files(const fs::path& dir) {
+  const Json sizes = load_json(dir / "DONE");
+  for (const auto& [name, size] : sizes.items()) {
+    std::error_code code;
+    const auto found = fs::file_size(dir / name, code);
+    if (code) throw DataError(str((dir / name).string(), ": ", code.message()));
+    if (found != size) throw DataError(str((dir / name).string(), ": expected ", size.dump(), " bytes, found ", found));
+  }
+}
+
 }  // namespace
 
-void save_checkpoint(const fs::path& run, const models::Bundle& bundle,
-                     const std::map<std::string, torch::Tensor>& optimizer, const RunState& state, int64_t keep,
+void save_checkpoint(const fs::path& run, dist::Communicator& world, const models::Bundle& bundle,
+                     const std::map<std::string, torch::Tensor>& optimizer, const RunState& state, const Keep& keep,
                      const nn::Adapters& adapters, const nn::LoraConfig& lora) {
   char name[32];
   std::snprintf(name, sizeof name, "step_%08lld", static_cast<long long>(state.step));
   const fs::path dir = run / "checkpoints" / name;
   fs::path beside = dir;
   beside += ".tmp";
+  if (world.rank() != 0) {
+    world.barrier();  // the folder is there
+    if (!optimizer.empty()) io::save_safetensors(beside / str("optimizer.rank", world.rank(), ".safetensors"), optimizer);
+    world.barrier();  // all shares are written
+    world.barrier();  // it is in its place
+    return;
+  }
   write_folder(beside, [&] {
+    world.barrier();
     models::save_bundle(beside / "model", bundle);
     io::save_safetensors(beside / "optimizer.safetensors", optimizer);
     if (!adapters.empty()) models::save_adapter(beside / "adapter", *bundle.model, adapters, lora, dir / "model");
     save_json(beside / "state.json", state.to_json());
-    write_file(beside / "DONE", "");
+    world.barrier();
+    save_json(beside / "DONE", sizes_of_files(beside));
   });
   fs::remove_all(dir);  // the same step again: the end of a stage right after a periodic one
   fs::rename(beside, dir);
   const auto all = whole_checkpoints(run);
-  for (size_t i = 0; i + static_cast<size_t>(keep) < all.size(); ++i) fs::remove_all(all[i]);
+  for (size_t i = 0; i + static_cast<size_t>(keep.newest) < all.size(); ++i) {
+    const int64_t step = std::atoll(all[i].filename().string().c_str() + std::string("step_").size());
+    if (keep.milestones == 0 || step % keep.milestones != 0) fs::remove_all(all[i]);
+  }
+  world.barrier();
+}
+
+void save_best(const fs::path& run, const models::Bundle& bundle, const nn::Adapters& adapters, const nn::LoraConfig& lora) {
+  const fs::path dir = folder_path(run / "best");
+  replace_folder(dir, [&](const fs::path& beside) {
+    models::save_bundle(beside / "model", bundle);
+    if (!adapters.empty()) models::save_adapter(beside / "adapter", *bundle.model, adapters, lora, dir / "model");
+  });
 }
 
 std::optional<Checkpoint> find_checkpoint(const fs::path& run) {
@@ -78,8 +126,9 @@ std::optional<Checkpoint> find_checkpoint(const fs::path& run) {
     try {
       const std::string where = (*it / "state.json").string();
       Checkpoint checkpoint{*it, RunState::from_json(load_json(where), where)};
-      // A header that does not fit its file is found here, before the run is rebuilt on it.
-      io::StateDict::open(*it / "optimizer.safetensors");
+      // What does not fit is found here, before the run is rebuilt on it.
+      check_files(*it);
+      for (const auto& file : optimizer_files(*it)) io::StateDict::open(file);
       io::StateDict::open(*it / "model");
       if (fs::exists(*it / "adapter")) io::StateDict::open(*it / "adapter" / "adapter_model.safetensors");
       return checkpoint;
@@ -88,6 +137,15 @@ std::optional<Checkpoint> find_checkpoint(const fs::path& run) {
     }
   }
   return std::nullopt;
+}
+
+std::map<std::string, torch::Tensor> load_optimizer(const Checkpoint& checkpoint) {
+  std::map<std::string, torch::Tensor> state;
+  for (const auto& path : optimizer_files(checkpoint.dir)) {
+    const auto file = io::StateDict::open(path);
+    for (const auto& name : file.names()) state[name] = file.get(name).clone();
+  }
+  return state;
 }
 
 }  // namespace mose::train

@@ -7,10 +7,12 @@
 #include <vector>
 
 #include "mose/data/loader.h"
+#include "mose/dist/communicator.h"
 #include "mose/models/bundle.h"
 #include "mose/nn/lora.h"
 #include "mose/optim/adamw.h"
 #include "mose/train/corpus.h"
+#include "mose/train/losses.h"
 #include "mose/train/metrics.h"
 #include "mose/train/recipe.h"
 #include "mose/train/run_checkpoint.h"
@@ -21,6 +23,8 @@ namespace mose::train {
 struct Session {
   const Recipe& recipe;
   std::filesystem::path run;
+  std::shared_ptr<dist::Communicator> world;
+  bool dry = false;
   torch::Device device;
   models::Bundle bundle;
   std::vector<data::Encoded> train_samples;
@@ -30,16 +34,26 @@ struct Session {
   RunState state;
   nn::Adapters adapters;                // of the stage that runs
   nn::Adapters saved_adapters;          // of the checkpoint that this attempt began with
-  std::unique_ptr<Metrics> metrics;
+  std::unique_ptr<Metrics> metrics;     // of rank 0
   std::chrono::steady_clock::time_point started;  // of this attempt
   double seconds_before = 0;                      // of earlier attempts
 
+  Keep keep() const { return {recipe.keep_checkpoints, recipe.milestone_every}; }
+  bool first() const { return world->rank() == 0; }
+  bool keeps() const { return first() && !dry; }  // models and checkpoints are this process's to write
+  void write(const Json& line, const std::string& prefix) {
+    if (metrics) metrics->write(line, prefix);
+  }
+  Compute compute() const {
+    return {recipe.recompute, {recipe.precision == "autocast", torch::kBFloat16, true}};
+  }
   double seconds() const {
     return seconds_before + std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   }
 };
 
-data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage);
+// With `divided` every process gets its parts of the global batches, else all of them.
+data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage, bool divided = false);
 
 // Both continue at session.state and leave it after the stage's last step.
 void run_gradient_stage(Session& session, const StageConfig& stage,

@@ -9,66 +9,49 @@
 #include "mose/core/progress.h"
 #include "mose/core/random.h"
 #include "mose/core/signals.h"
-#include "mose/optim/adamw.h"
-#include "mose/optim/clip.h"
+#include "mose/dist/optimizer.h"
 #include "mose/train/losses.h"
+#include "train/parallel.h"
+#include "train/peak_memory.h"
 #include "train/session.h"
+#include "train/stall_watch.h"
+#include "train/step_report.h"
 
 namespace mose::train {
 namespace {
 
-double number(const torch::Tensor& value) { return value.defined() ? value.item<double>() : 0.0; }
-
-// Everything a line of metrics.jsonl says of the losses; segment losses are means over their tokens.
-void describe(Json& line, const LossReport& report, const StepWeights& weights) {
-  line["loss"] = number(report.total);
-  if (weights.lm != 0) {
-    line["loss_lm"] = number(report.lm);
-    const char* names[] = {"loss_describe", "loss_reason", "loss_plan"};
-    for (size_t g = 0; g < 3; ++g) {
-      if (report.segment_rows[g] > 0) {
-        line[names[g]] = number(report.segment_sum[g]) / static_cast<double>(report.segment_rows[g]);
-      }
-    }
-  }
-  if (weights.skill != 0) line["loss_skill"] = number(report.skill);
-  if (weights.stage != 0) line["loss_stage"] = number(report.stage);
-  if (weights.balance != 0) line["loss_balance"] = number(report.balance);
-  if (weights.z != 0) line["loss_z"] = number(report.z);
-  if (weights.region != 0) line["loss_region"] = number(report.region);
-  if (weights.words != 0) line["loss_words"] = number(report.words);
-}
-
-std::string progress_note(const Json& line) {
-  std::string note = str("loss ", fixed(line.at("loss").get<double>(), 3));
-  std::string segments;
-  const std::pair<const char*, const char*> parts[] = {
-      {"D", "loss_describe"}, {"R", "loss_reason"}, {"P", "loss_plan"}};
-  for (const auto& [letter, key] : parts) {
-    if (line.contains(key)) segments += str(segments.empty() ? "" : " ", letter, " ", fixed(line[key].get<double>(), 2));
-  }
-  if (!segments.empty()) note += " (" + segments + ")";
-  for (const auto& [name, key] : {std::pair("region", "loss_region"), std::pair("words", "loss_words")}) {
-    if (line.contains(key)) note += str(", ", name, " ", fixed(line[key].get<double>(), 2));
-  }
-  if (line.contains("loss_skill")) note += str(", skill ", fixed(line["loss_skill"].get<double>(), 2));
-  return note;
-}
-
 Json validate(Session& session, const StepWeights& weights) {
   const torch::NoGradGuard no_grad;
   LossReport sum;
-  double batches = 0;
-  for (const auto& batch : session.validation) {
-    sum.add(batch_loss(*session.bundle.model, batch, weights, normalisers(batch, weights), &session.words).report);
-    ++batches;
+  const size_t batches = session.validation.size(), world = static_cast<size_t>(session.world->size());
+  for (size_t i = static_cast<size_t>(session.world->rank()); i < batches; i += world) {
+    const auto& batch = session.validation[i];
+    sum.add(batch_loss(*session.bundle.model, batch, weights, normalisers(batch, weights), &session.words, session.compute()).report);
   }
+  sum_reports(*session.world, sum, session.device);
   for (auto* part : sum.tensors()) {
-    if (part->defined()) *part = *part / batches;
+    if (part->defined()) *part = *part / static_cast<double>(batches);
   }
   Json line = {{"step", session.state.step}};
   describe(line, sum, weights);
   return line;
+}
+
+// The model of the least validation loss stays in RUN/best.
+void keep_best(Session& session, const StageConfig& stage, const Json& line) {
+  const std::string& key = session.recipe.best;
+  if (key.empty()) return;
+  if (!line.contains(key)) {
+    log::warn("best = ", key, ": validation of stage ", stage.name, " has no such loss; nothing is kept");
+    return;
+  }
+  Json& best = session.state.best;
+  const double value = line[key].get<double>();
+  // A loss of another stage weighs other parts: the best of each stage is sought anew.
+  if (!best.is_null() && best["stage"] == stage.name && best["value"].get<double>() <= value) return;
+  best = {{"stage", stage.name}, {"step", session.state.step}, {"value", value}};
+  if (session.keeps()) save_best(session.run, session.bundle, session.adapters, stage.lora.value_or(nn::LoraConfig()));
+  session.world->barrier();
 }
 
 }  // namespace
@@ -95,12 +78,14 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
                         const std::map<std::string, torch::Tensor>& optimizer_state) {
   auto& model = *session.bundle.model;
   auto& state = session.state;
+  auto& world = *session.world;
+  share_weights(world, model);
   if (stage.lora) attach_adapters(session, stage);
-  optim::AdamW optimizer(select_trainable(session, stage), stage.optimizer);
+  dist::Optimizer optimizer(select_trainable(session, stage), stage.optimizer, session.world, {.sharded = session.recipe.shard_optimizer});
   int64_t trained = 0;
   for (const auto& parameter : optimizer.parameters()) trained += parameter.tensor.numel();
   if (!optimizer_state.empty()) optimizer.load_state(optimizer_state);
-  auto loader = make_loader(session, session.train_samples, &stage);
+  auto loader = make_loader(session, session.train_samples, &stage, /*divided=*/true);
   if (!state.loader.is_null()) loader.set_state(state.loader);
   log::info("stage ", stage.name, " (", stage.kind, "): ", stage.steps, " steps, ", human_count(static_cast<double>(trained)),
             " trainable parameters, ", loader.samples(), " samples");
@@ -108,40 +93,50 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
   auto checkpoint = [&] {
     state.loader = loader.state();
     state.seconds = session.seconds();
-    save_checkpoint(session.run, session.bundle, optimizer.state(), state, session.recipe.keep_checkpoints, session.adapters,
+    if (session.dry) return;
+    save_checkpoint(session.run, world, session.bundle, optimizer.state(), state, session.keep(), session.adapters,
                     stage.lora.value_or(nn::LoraConfig()));
   };
   const bool every_step_checked = session.device.is_cpu();  // elsewhere it would make the device wait
   Progress progress(stage.name, stage.steps, "steps", state.stage_step);
-  double tokens = 0, supervised = 0;
+  StallWatch stall("stage " + stage.name, session.recipe.stall_warning);
+  double tokens = 0, supervised = 0;  // of this process since the last line
   auto since = std::chrono::steady_clock::now();
   while (state.stage_step < stage.steps) {
     const StepWeights weights = step_weights(stage.loss, state.stage_step, stage.steps);
-    // The masks of a step follow from its number, so a resumed run draws the same.
-    if (stage.lora && stage.lora->dropout > 0) {
-      torch::manual_seed(RandomStream(session.recipe.seed(), str("dropout/", stage.name, "/", state.stage_step)).next());
-      nn::set_dropout(session.adapters, stage.lora->dropout);
-    }
-    // A global batch is computed in `accumulate` parts, each normalised by the whole.
+    // A global batch is computed in `accumulate` parts, divided over the processes, each part normalised by the whole.
+    const int64_t own_parts = stage.accumulate / world.size();
     std::vector<data::Batch> parts;
-    Normalisers whole;
-    for (int64_t i = 0; i < stage.accumulate; ++i) {
-      parts.push_back(data::to_device(loader.next(), session.device));
-      whole.add(normalisers(parts.back(), weights));
+    Normalisers own;
+    for (int64_t i = 0; i < own_parts; ++i) {
+      parts.push_back(loader.next());
+      if (parts.back().samples == 0) continue;
+      own.add(normalisers(parts.back(), weights));
       tokens += static_cast<double>(parts.back().plan.tokens());
+      supervised += static_cast<double>(parts.back().supervised);
     }
+    const StepStart start = start_step(world, own, stop_signal());
     LossReport report;
-    for (const auto& part : parts) {
-      auto result = batch_loss(model, part, weights, whole, &session.words);
+    for (int64_t i = 0; i < own_parts; ++i) {
+      if (i + 1 == own_parts) optimizer.arm();  // gradients are complete, and sent, as this part's come in
+      data::Batch& part = parts[static_cast<size_t>(i)];
+      if (part.samples == 0) continue;
+      // The masks of a part follow from its number, so a resumed run draws the same, on any number of processes.
+      if (stage.lora && stage.lora->dropout > 0) {
+        const int64_t number = state.stage_step * stage.accumulate + world.rank() * own_parts + i;
+        torch::manual_seed(RandomStream(session.recipe.seed(), str("dropout/", stage.name, "/", number)).next());
+        nn::set_dropout(session.adapters, stage.lora->dropout);
+      }
+      auto result = batch_loss(model, data::to_device(part, session.device), weights, start.whole, &session.words, session.compute());
       if (result.loss.requires_grad()) result.loss.backward();
       report.add(result.report);
     }
     nn::set_dropout(session.adapters, 0);  // validation sees all
-    supervised += report.supervised;
-    const auto norm = optim::clip_gradients(optimizer.parameters(), stage.clip);
+    const auto norm = optimizer.finish(stage.clip);
     const bool log_now = (state.step + 1) % session.recipe.log_every == 0 || state.stage_step + 1 == stage.steps;
     if (every_step_checked || log_now) {
-      const double loss = number(report.total);
+      sum_reports(world, report, session.device);
+      const double loss = report.total.defined() ? report.total.item<double>() : 0;
       if (!std::isfinite(loss) || !std::isfinite(norm.item<double>())) {
         optimizer.zero_grad();
         if (every_step_checked) checkpoint();  // the weights are still those of the last good step
@@ -157,6 +152,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
     optimizer.zero_grad();
     ++state.step;
     ++state.stage_step;
+    stall.progress();
     if (log_now) {
       const auto now = std::chrono::steady_clock::now();
       const double seconds = std::chrono::duration<double>(now - since).count();
@@ -164,10 +160,12 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
       describe(line, report, weights);
       line["lr"] = lr;
       line["gradient_norm"] = norm.item<double>();
-      line["tokens_per_second"] = tokens / seconds;
-      line["supervised_per_second"] = supervised / seconds;
+      const double processes = static_cast<double>(world.size());
+      line["tokens_per_second"] = processes * tokens / seconds;
+      line["supervised_per_second"] = processes * supervised / seconds;
       line["seconds"] = session.seconds();
-      session.metrics->write(line, "train");
+      line["peak_memory_mib"] = peak_memory_mib(session.device);
+      session.write(line, "train");
       progress.set(state.stage_step, progress_note(line));
       tokens = supervised = 0;
       since = now;
@@ -178,14 +176,15 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
       Json line = validate(session, weights);
       line["stage"] = stage.name;
       line["validation"] = true;
-      session.metrics->write(line, "validation");
+      session.write(line, "validation");
       log::info("validation at step ", state.step, ": ", progress_note(line));
+      keep_best(session, stage, line);
       since = std::chrono::steady_clock::now();
       tokens = supervised = 0;
     }
-    if (stop_signal() != 0) {
+    if (const int signal = world.size() == 1 ? stop_signal() : start.signal; signal != 0) {
       checkpoint();
-      throw_if_stopped();
+      throw Interrupted(signal);
     }
     if (!last && checkpoint_every > 0 && state.step % checkpoint_every == 0) checkpoint();
   }

@@ -86,8 +86,12 @@ void run_cached_router_stage(Session& session, const StageConfig& stage) {
       Json line = {{"step", state.step}, {"stage", stage.name}, {"loss", loss}};
       if (weights.skill != 0) line["loss_skill"] = result.report.skill.item<double>();
       if (weights.stage != 0) line["loss_stage"] = result.report.stage.item<double>();
+      if (state.stage_step <= session.recipe.log_every) {
+        line["cached_rows"] = cache.rows();
+        line["cached_seconds"] = collect_seconds;
+      }
       line["seconds"] = session.seconds();
-      session.metrics->write(line, "train");
+      session.write(line, "train");
       progress.set(state.stage_step, str("loss ", fixed(loss, 4)));
     }
   }

@@ -13,6 +13,7 @@
 #include "mose/models/adapter.h"
 #include "mose/models/upcycle.h"
 #include "mose/train/routing_report.h"
+#include "train/peak_memory.h"
 #include "train/session.h"
 
 namespace mose::train {
@@ -21,10 +22,38 @@ namespace fs = std::filesystem;
 
 namespace {
 
-torch::Device choose_device(const std::string& name) {
+torch::Device choose_device(const std::string& name, int64_t local_rank) {
   const bool cuda = at::hasCUDA() && torch::cuda::is_available();
   if (name == "cuda" && !cuda) throw UsageError("device = cuda: no CUDA device is available to this build");
-  return name != "cpu" && cuda ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);
+  if (name == "cpu" || !cuda) return torch::kCPU;
+  const auto count = static_cast<int64_t>(torch::cuda::device_count());
+  if (local_rank >= count) {
+    throw UsageError(str("process ", local_rank, " of this host has no GPU of its own: ", count, " are visible; start one process a GPU"));
+  }
+  return {torch::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
+}
+
+// What one process of a run does for all; an error of it ends the others.
+void by_first(dist::Communicator& world, const std::function<void()>& work) {
+  if (world.rank() == 0) work();
+  world.barrier();
+}
+
+void place(Session& session) {
+  auto& model = *session.bundle.model;
+  model.to(session.device);
+  if (session.recipe.precision == "bfloat16") model.to(torch::kBFloat16);
+}
+
+// A global batch's parts are what processes take, so their number is part of the mathematics and of the recipe.
+void check_parts(const Recipe& recipe, int64_t processes) {
+  for (const auto& stage : recipe.stages) {
+    const bool gradients = stage.kind != "router" || stage.router_form != "cached";
+    if (gradients && stage.accumulate % processes != 0) {
+      throw UsageError(str("stage ", stage.name, ": accumulate = ", stage.accumulate, " parts of a global batch cannot be divided over ",
+                           processes, " processes; give a multiple, for example --set stages.", stage.name, ".accumulate=", processes));
+    }
+  }
 }
 
 // Refuses a folder that holds another run; with `resume`, another recipe.
@@ -79,7 +108,7 @@ void upcycle_for_stage(Session& session, const StageConfig& stage) {
   } else {
     bundle.model = models::widen(*bundle.model, session.recipe.moe, seed);
   }
-  bundle.model->to(session.device);
+  place(session);
   const auto a = models::account(bundle.model->config(), static_cast<int64_t>(bundle.taxonomy.skills().size()),
                                  static_cast<int64_t>(bundle.taxonomy.stages().size()));
   log::info("upcycled (", stage.upcycle, "): ", human_count(static_cast<double>(a.total())), " parameters, ",
@@ -88,7 +117,7 @@ void upcycle_for_stage(Session& session, const StageConfig& stage) {
 
 // RUN/routing.json keeps what was measured before and after router pretraining, and at the end.
 void report_routing(Session& session, const char* moment) {
-  if (!session.bundle.model->sparse()) return;
+  if (!session.bundle.model->sparse() || !session.first()) return;
   const fs::path file = session.run / "routing.json";
   Json report = fs::exists(file) ? load_json(file) : routing_header(*session.bundle.model, session.bundle.taxonomy);
   report[moment] = measure_routing(*session.bundle.model, session.validation);
@@ -107,7 +136,7 @@ void calibrate(Session& session) {
   auto loader = make_loader(session, session.train_samples, &stage);
   for (int64_t images = 0; images < session.recipe.calibrate;) {
     const auto batch = loader.next();
-    if (!batch.pixels_BCHW.defined()) return;  // text alone
+    if (!batch.pixels_BCHW.defined()) return;  // text alone, or no sample that can be read
     pixels.push_back(batch.pixels_BCHW);
     if (batch.region_BPC.defined()) regions.push_back(batch.region_BPC);
     images += batch.image_count();
@@ -137,11 +166,11 @@ void run_stages(Session& session, const std::map<std::string, torch::Tensor>& op
     state.stage_step = 0;
     state.loader = nullptr;
     state.seconds = session.seconds();
-    save_checkpoint(session.run, session.bundle, {}, state, session.recipe.keep_checkpoints);
+    if (!session.dry) save_checkpoint(session.run, *session.world, session.bundle, {}, state, session.keep());
   }
 }
 
-void write_summary(const Session& session) {
+void write_summary(const Session& session, int64_t peak_memory) {
   const auto& taxonomy = session.bundle.taxonomy;
   Json summary = models::account_to_json(
       session.bundle.model->config(),
@@ -149,17 +178,20 @@ void write_summary(const Session& session) {
                       static_cast<int64_t>(taxonomy.stages().size())));
   summary["steps"] = session.state.step;
   summary["train_seconds"] = session.state.seconds;
+  summary["processes"] = session.world->size();
+  summary["peak_memory_mib"] = peak_memory;  // of the process that held most
   save_json(session.run / "summary.json", summary);
 }
 
 }  // namespace
 
-data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage) {
+data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage, bool divided) {
   auto config = session.recipe.data.loader;
   const auto& model = session.bundle.model->config();
   const std::string name = stage ? stage->name : "validation";
   if (stage) {
     config.batch_samples /= stage->accumulate;
+    config.batch_tokens /= stage->accumulate;
     if (!stage->mix.is_null()) config.mix = stage->mix;
   } else {
     config.shuffle = false;
@@ -173,28 +205,37 @@ data::Loader make_loader(const Session& session, std::vector<data::Encoded> samp
                                static_cast<int64_t>(session.bundle.taxonomy.skills().size())};
   // Every stage has its own order of samples.
   RandomStream stream(session.recipe.seed(), "stage/" + name);
-  return data::Loader(std::move(samples), session.root, session.bundle.preprocess, config, sizes, stream.next() >> 1, grid);
+  data::Shard shard;
+  if (divided) shard = {session.world->rank(), session.world->size(), stage->accumulate / session.world->size()};
+  return data::Loader(std::move(samples), session.root, session.bundle.preprocess, config, sizes, stream.next() >> 1, grid, shard);
 }
 
 void train(const Recipe& recipe, const TrainOptions& options) {
+  const auto world = options.world ? options.world : dist::make_communicator({});
   check_recipe(recipe);
+  check_parts(recipe, world->size());
   if (recipe.threads > 0) torch::set_num_threads(static_cast<int>(recipe.threads));
-  open_run(recipe, options);
-  log::add_file(options.run / "log.txt");
-  const auto device = choose_device(recipe.device);
+  by_first(*world, [&] { open_run(recipe, options); });
+  log::add_file(options.run / (world->rank() == 0 ? "log.txt" : str("log.rank", world->rank(), ".txt")));
+  const auto device = choose_device(recipe.device, options.local_rank);
   std::optional<Checkpoint> from;
-  if (options.resume) from = find_checkpoint(options.run);
+  if (options.resume) {
+    by_first(*world, [&] { from = find_checkpoint(options.run); });  // removes what is half-written
+    if (!from) from = find_checkpoint(options.run);
+  }
   std::map<std::string, torch::Tensor> optimizer_state;
   if (from) {
-    const auto file = io::StateDict::open(from->dir / "optimizer.safetensors");
-    for (const auto& name : file.names()) optimizer_state[name] = file.get(name).clone().to(device);
+    optimizer_state = load_optimizer(*from);
     log::info("resuming from ", from->dir.string());
   }
-  const Corpus corpus = load_corpus(recipe, options.run);
-  Session session{recipe, options.run, device, starting_bundle(recipe, corpus, from), {}, {}, corpus.train.root, {},
-                  from ? from->state : RunState{}, {}, {}, nullptr, std::chrono::steady_clock::now(), 0};
+  Corpus corpus;
+  by_first(*world, [&] { corpus = load_corpus(recipe, options.run); });  // prepares it where it is not there
+  if (world->rank() != 0) corpus = load_corpus(recipe, options.run);
+  Session session{.recipe = recipe, .run = options.run, .world = world, .dry = options.dry, .device = device,
+                  .bundle = starting_bundle(recipe, corpus, from), .root = corpus.train.root,
+                  .state = from ? from->state : RunState{}};
   session.seconds_before = session.state.seconds;
-  session.bundle.model->to(device);
+  place(session);
   if (from && fs::exists(from->dir / "adapter")) {
     session.saved_adapters = models::read_adapter(from->dir / "adapter", *session.bundle.model);
   }
@@ -206,17 +247,20 @@ void train(const Recipe& recipe, const TrainOptions& options) {
     auto samples = encode_samples(corpus.validation, session.bundle, data, recipe.data.max_validation);
     auto loader = make_loader(session, std::move(samples), nullptr);
     for (int64_t i = loader.batches_in_epoch(0); i > 0; --i) {
-      session.validation.push_back(data::to_device(loader.next(), device));
+      auto batch = loader.next();
+      if (batch.samples > 0) session.validation.push_back(data::to_device(batch, device));
     }
   }
-  session.metrics = std::make_unique<Metrics>(options.run, session.state.step);
+  if (session.first()) session.metrics = std::make_unique<Metrics>(options.run, session.state.step);
   session.started = std::chrono::steady_clock::now();
   if (!from && recipe.init_from.empty() && recipe.calibrate > 0) calibrate(session);
   run_stages(session, optimizer_state);
   session.state.seconds = session.seconds();
   report_routing(session, "final");
-  models::save_bundle(options.run / "model", session.bundle);
-  write_summary(session);
+  const int64_t memory = dist::agree(*world, static_cast<int64_t>(peak_memory_mib(device)));
+  if (session.keeps()) models::save_bundle(options.run / "model", session.bundle);
+  if (session.first()) write_summary(session, memory);
+  world->barrier();
   log::info("finished: ", session.state.step, " steps in ", human_seconds(session.state.seconds), "; model in ",
             (options.run / "model").string());
   log::close_files();

@@ -40,7 +40,7 @@ def metrics(run):
     """Lines without what depends on the clock."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        for key in ("seconds", "tokens_per_second", "supervised_per_second"):
+        for key in ("seconds", "tokens_per_second", "supervised_per_second", "peak_memory_mib", "cached_seconds"):
             line.pop(key, None)
     return lines
 

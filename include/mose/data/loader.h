@@ -21,7 +21,7 @@
 namespace mose::data {
 
 struct LoaderConfig {
-  int64_t batch_samples = 16;  // global, over all processes
+  int64_t batch_samples = 16;
   int64_t batch_tokens = 0;
   int64_t workers = 1;
   int64_t prefetch = 4;
@@ -42,15 +42,15 @@ struct LabelSizes {
   int64_t stages = 0, skills = 0;
 };
 
-// The part of each global batch that a process builds: samples [n * rank / world, n * (rank + 1) / world).
+// Which batches a process builds: of every world * batches consecutive ones the `rank`-th `batches`.
 struct Shard {
-  int64_t rank = 0, world = 1;
+  int64_t rank = 0, world = 1, batches = 1;
 };
 
 class Loader {
  public:
-  // UsageError on a mix that names an unknown task or leaves no sample, on a batch_tokens that a
-  // sample exceeds, and on fewer samples a batch than processes.
+  // UsageError on a mix that names an unknown task or leaves no sample, and on a batch_tokens that a
+  // sample exceeds.
   Loader(std::vector<Encoded> samples, std::filesystem::path root,
          vision::PreprocessConfig preprocess, LoaderConfig config, LabelSizes sizes, uint64_t seed,
          RegionGrid grid = {}, Shard shard = {});
@@ -58,11 +58,13 @@ class Loader {
   Loader(Loader&&) noexcept;
   Loader& operator=(Loader&&) noexcept;
 
-  // The next batch; epochs follow each other without end. With on_bad_sample "stop" the DataError of
-  // a bad image; with "skip" its sample is left out, counted and logged.
+  // The next batch of this process; epochs follow each other without end. With on_bad_sample "stop" the
+  // DataError of a bad image; with "skip" its sample is left out, counted and logged, and a batch may have no
+  // samples. DataError when a whole epoch's batches had none.
   Batch next();
 
-  // A checkpoint of the position: what next() has returned, not what was prefetched.
+  // A checkpoint of the position: what next() has returned, not what was prefetched. The same for every process:
+  // Error where a process has taken only a part of its `batches`.
   Json state() const;
   // DataError when the state was saved over other samples, another seed or another batching.
   void set_state(const Json& state);
@@ -71,7 +73,7 @@ class Loader {
   int64_t batch_in_epoch() const;   // its index in that epoch
   int64_t batches_in_epoch(int64_t epoch) const;
   int64_t samples() const;
-  int64_t skipped() const;          // bad samples left out so far, repeats included
+  int64_t skipped() const;          // bad samples that this process left out so far, repeats included
   double wait_seconds() const;      // time that next() has waited for a batch
 
  private:

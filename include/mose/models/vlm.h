@@ -74,6 +74,7 @@ class VisionLanguageModel : public torch::nn::Module {
   const moe::SkillMap& skill_map() const;
   std::vector<std::pair<int64_t, std::shared_ptr<moe::MoeLayer>>> moe_layers() const { return language_->moe_layers(); }
   torch::Device device() const;
+  torch::Dtype type() const;  // of the weights; pixels are converted to it
 
  private:
   torch::Tensor decoder_rows(const torch::Tensor& embeddings_NQD, const std::vector<vision::ImageLayout>& layouts) const;

@@ -8,6 +8,7 @@
 
 #include "mose/data/batch.h"
 #include "mose/models/vlm.h"
+#include "mose/nn/autocast.h"
 #include "mose/train/recipe.h"
 #include "mose/train/words.h"
 
@@ -48,6 +49,12 @@ struct LossReport {
 void add_router_losses(const models::VisionLanguageModel& model, const std::vector<moe::Routing>& routings,
                        const moe::RouterLabels& labels, LossReport& report);
 
+// How a forward pass is computed; the values are the same but for rounding.
+struct Compute {
+  bool recompute = false;       // the decoder's layers again in the backward pass
+  nn::AutocastState autocast;
+};
+
 struct BatchLoss {
   torch::Tensor loss;  // carries gradient
   LossReport report;
@@ -56,6 +63,6 @@ struct BatchLoss {
 // Forward pass and loss of (a part of) a batch. `whole` are the normalisers of the whole batch; the words
 // loss needs `words`.
 BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batch, const StepWeights& weights,
-                     const Normalisers& whole, const WordTables* words = nullptr);
+                     const Normalisers& whole, const WordTables* words = nullptr, const Compute& compute = {});
 
 }  // namespace mose::train

@@ -53,7 +53,7 @@ struct StageConfig {
   optim::ScheduleConfig schedule;      // factor on lr
   optim::AdamWConfig optimizer;
   double clip = 1.0;                   // gradient norm; 0 = no clipping
-  int64_t accumulate = 1;              // parts that a global batch is computed in
+  int64_t accumulate = 1;              // parts that a global batch is computed in, divided over the processes
   std::vector<std::string> trainable;  // patterns with *, a later "!pattern" takes out; empty = the kind's, or none beside lora
   std::optional<nn::LoraConfig> lora;  // adapters: attached at the start, merged at the end
   std::string upcycle = "none";        // at the start: none, sparse (the recipe's moe), wide (its dense twin)
@@ -73,6 +73,9 @@ struct Recipe {
   std::string init_from;  // a model directory to start from; empty = random weights from `model`
   int64_t threads = 0;    // 0 = all cores
   std::string device = "auto";
+  std::string precision = "float32";
+  bool shard_optimizer = false;  // its state is divided over the processes (ZeRO-1)
+  bool recompute = false;  // decoder layers again in the backward pass: less memory, a third more work
   DataConfig data;
   vision::PreprocessConfig preprocess;
   models::Config model;
@@ -83,6 +86,9 @@ struct Recipe {
   int64_t validate_every = 0;    // steps; 0 = at the end of each stage
   int64_t checkpoint_every = 0;  // steps; 0 = at the end of each stage
   int64_t keep_checkpoints = 2;
+  int64_t milestone_every = 0;   // steps; checkpoints that stay for good, 0 = none
+  std::string best;              // a key of validation's lines: RUN/best/ is the model where it was least; empty = none
+  double stall_warning = 300;    // seconds without a finished step
 
   void visit(FieldVisitor& v);
 };

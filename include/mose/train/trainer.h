@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "mose/dist/communicator.h"
 #include "mose/train/recipe.h"
 
 namespace mose::train {
@@ -10,6 +11,9 @@ namespace mose::train {
 struct TrainOptions {
   std::filesystem::path run;
   bool resume = false;  // continue from RUN's newest whole checkpoint, when there is one
+  std::shared_ptr<dist::Communicator> world;  // the processes that run the recipe together; none = this one alone
+  int64_t local_rank = 0;                     // among the processes of this host: its GPU
+  bool dry = false;                           // keep no model, adapter or checkpoint
 };
 
 // Writes RUN/config.json, log.txt, metrics.jsonl, TensorBoard events, checkpoints/, routing.json (sparse
@@ -17,5 +21,11 @@ struct TrainOptions {
 // not finite with a checkpoint of the last good step (DivergenceError). UsageError when RUN holds
 // another run and `resume` is not set.
 void train(const Recipe& recipe, const TrainOptions& options);
+
+// Builds everything, runs three steps of every stage in a folder beside RUN that is removed afterwards, and says what
+// the whole run will take: {"processes", "peak_memory_mib" (of the largest process), "stages": [{"name", "steps",
+// "seconds_per_step", "seconds_to_cache" of a cached router stage, "seconds"}], "seconds"}. Not counted: reading the
+// data and writing checkpoints. Rank 0 has the report, the others a part of it.
+Json dry_run(Recipe recipe, TrainOptions options);
 
 }  // namespace mose::train

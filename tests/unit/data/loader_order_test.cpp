@@ -165,22 +165,34 @@ TEST(LoaderOrder, MixThatMakesNoSenseIsAUsageError) {
   EXPECT_THROW(make_loader(make_samples(4), config), UsageError);
 }
 
-TEST(LoaderOrder, ShardsDivideEachGlobalBatch) {
-  Loader whole = make_loader(make_samples(12), loader_config(5));
-  std::vector<Loader> shards;
-  for (int64_t rank = 0; rank < 3; ++rank) {
-    shards.push_back(make_loader(make_samples(12), loader_config(5), 1, {rank, 3}));
-  }
-  for (int step = 0; step < 6; ++step) {
-    Ids joined;
-    for (Loader& shard : shards) {
-      const Ids ids = shard.next().ids;
-      EXPECT_GE(ids.size(), 1u);
-      joined.insert(joined.end(), ids.begin(), ids.end());
+TEST(LoaderOrder, ProcessesDivideTheBatchesAmongThem) {
+  for (const int64_t workers : {0, 2}) {
+    auto config = loader_config(5);
+    config.workers = workers;
+    for (const int64_t each : {1, 2}) {
+      Loader whole = make_loader(make_samples(13), config);
+      std::vector<Loader> parts;
+      for (int64_t rank = 0; rank < 3; ++rank) parts.push_back(make_loader(make_samples(13), config, 1, {rank, 3, each}));
+      for (int step = 0; step < 6; ++step) {
+        for (Loader& part : parts) {
+          for (int64_t i = 0; i < each; ++i) EXPECT_EQ(part.next().ids, whole.next().ids);
+        }
+        for (Loader& part : parts) EXPECT_EQ(part.state(), whole.state());
+      }
     }
-    EXPECT_EQ(joined, whole.next().ids);
   }
-  EXPECT_THROW(make_loader(make_samples(12), loader_config(2), 1, {0, 3}), UsageError);
+}
+
+TEST(LoaderOrder, AStateServesAnyNumberOfProcesses) {
+  Loader two = make_loader(make_samples(13), loader_config(5), 1, {1, 2, 3});
+  for (int i = 0; i < 3; ++i) two.next();
+  Loader whole = make_loader(make_samples(13), loader_config(5));
+  for (int i = 0; i < 6; ++i) whole.next();
+  Loader resumed = make_loader(make_samples(13), loader_config(5));
+  resumed.set_state(two.state());
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(resumed.next().ids, whole.next().ids);
+  two.next();
+  EXPECT_THROW(two.state(), Error);  // in the middle of what the process takes of a step
 }
 
 }  // namespace

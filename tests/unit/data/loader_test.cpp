@@ -106,7 +106,8 @@ TEST(Loader, BadImagesMayBeSkippedAndAreCounted) {
   Loader loader = make_loader(pictures, config, 4);
   EXPECT_EQ(loader.next().ids, (std::vector<std::string>{"sample_0", "sample_1"}));
   EXPECT_EQ(loader.skipped(), 1);
-  // The epoch's second batch has only the missing picture; the next epoch follows.
+  // The epoch's second batch has only the missing picture: its place stays, so that no other moves.
+  EXPECT_EQ(loader.next().samples, 0);
   EXPECT_EQ(loader.next().ids, (std::vector<std::string>{"sample_0", "sample_1"}));
   EXPECT_EQ(loader.skipped(), 3);
   EXPECT_EQ(loader.state()["skipped"], 3);
@@ -117,7 +118,10 @@ TEST(Loader, NothingReadableIsAnErrorAndNotALoop) {
   LoaderConfig config = loader_config(2);
   config.on_bad_sample = "skip";
   Loader loader = make_loader(pictures, config, 4);
-  EXPECT_THROW(loader.next(), DataError);
+  const auto two_epochs = [&] {
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(loader.next().samples, 0);
+  };
+  EXPECT_THROW(two_epochs(), DataError);
 }
 
 TEST(Loader, BlindControlNeverReadsAPicture) {

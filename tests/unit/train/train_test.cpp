@@ -236,7 +236,7 @@ class RunFolder : public ::testing::Test {
     const models::Bundle bundle{models::make_model(config, 1), std::move(tokenizer), {}, tests::taxonomy()};
     RunState state;
     state.step = step;
-    save_checkpoint(run_, bundle, {{"w.exp_avg", torch::ones({3})}}, state, 2);
+    save_checkpoint(run_, *dist::make_communicator({}), bundle, {{"w.exp_avg", torch::ones({3})}}, state, {.newest = 2});
   }
   fs::path run_ = fs::temp_directory_path() / "mose_run_test";
 };

@@ -1,0 +1,49 @@
+#include "train/parallel.h"
+
+namespace mose::train {
+
+using torch::Tensor;
+
+StepStart start_step(dist::Communicator& world, const Normalisers& own, int signal) {
+  if (world.size() == 1) return {own, signal};
+  const Tensor sums = torch::tensor({own.rows, own.samples, own.images, own.words.rows, own.words.images}, torch::kFloat64);
+  const Tensor stop = torch::tensor({signal}, torch::kInt64);
+  auto summed = world.all_reduce(sums);
+  auto stopped = world.all_reduce(stop, dist::Reduce::kMax);
+  summed.wait();
+  stopped.wait();
+  const auto* s = sums.const_data_ptr<double>();
+  StepStart start{{s[0], s[1], s[2], {}}, static_cast<int>(stop.item<int64_t>())};
+  start.whole.words.rows = s[3];
+  start.whole.words.images = s[4];
+  return start;
+}
+
+void sum_reports(dist::Communicator& world, LossReport& report, torch::Device device) {
+  if (world.size() == 1) return;
+  std::vector<Tensor*> losses;
+  for (Tensor* t : report.tensors()) losses.push_back(t);
+  for (Tensor& t : report.segment_sum) losses.push_back(&t);
+  std::vector<Tensor> values;
+  for (const Tensor* t : losses) values.push_back(t->defined() ? t->to(device, torch::kFloat32) : torch::zeros({}, torch::dtype(torch::kFloat32).device(device)));
+  const Tensor all = torch::stack(values);
+  const Tensor counts = torch::tensor({static_cast<double>(report.segment_rows[0]), static_cast<double>(report.segment_rows[1]),
+                                       static_cast<double>(report.segment_rows[2]), report.supervised}, torch::kFloat64);
+  auto summed = world.all_reduce(all);
+  world.all_reduce(counts).wait();
+  summed.wait();
+  for (size_t i = 0; i < losses.size(); ++i) *losses[i] = all[static_cast<int64_t>(i)];
+  const auto* c = counts.const_data_ptr<double>();
+  for (size_t g = 0; g < 3; ++g) report.segment_rows[g] = static_cast<int64_t>(c[g]);
+  report.supervised = c[3];
+}
+
+void share_weights(dist::Communicator& world, const models::VisionLanguageModel& model) {
+  if (world.size() == 1) return;
+  const torch::NoGradGuard no_grad;
+  std::vector<dist::Work> works;
+  for (const Tensor& parameter : model.parameters()) works.push_back(world.broadcast(parameter.detach(), 0));
+  for (auto& work : works) work.wait();
+}
+
+}  // namespace mose::train

@@ -1,0 +1,101 @@
+"""Ways to run one recipe: recomputation changes no bit, shorter types change little and resume exactly, a dry run keeps
+nothing, the best model and milestones stay."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from safetensors import safe_open
+
+BIN = pathlib.Path(os.environ["MOSE_BIN"])
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def check(condition, message):
+    if not condition:
+        sys.exit(f"FAILED: {message}")
+
+
+def train(data, run, *more, code=0):
+    done = subprocess.run([BIN / "mose-train", "--quiet", "--config", ROOT / "configs/recipes/smoke.json", "--set", f"data.root={data}",
+                           "--set", "log_every=1", "--run", run, *map(str, more)], capture_output=True, text=True, timeout=500)
+    check(done.returncode == code, f"{' '.join(map(str, more))}: exit code {done.returncode}: {done.stderr}")
+    return done
+
+
+def model_hash(model):
+    return subprocess.run([BIN / "mose-model", "hash", model], capture_output=True, text=True, check=True).stdout
+
+
+def losses(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines]
+
+
+def check_recomputation(folder, data):
+    train(data, folder / "recomputed", "--set", "recompute=true")
+    check(model_hash(folder / "recomputed/model") == model_hash(folder / "plain/model"), "recomputation changed the weights")
+
+
+def check_precision(folder, data):
+    plain = losses(folder / "plain")
+    for precision in ("autocast", "bfloat16"):
+        run = folder / precision
+        train(data, run, "--set", f"precision={precision}", "--set", "recompute=true", "--set", "checkpoint_every=4")
+        found = losses(run)
+        off = max(abs(a - b) / max(1, abs(a)) for a, b in zip(plain, found))
+        check(len(found) == len(plain) and 1e-6 < off < 0.1, f"{precision}: losses differ by {off:.1e}")
+        with safe_open(run / "model/model.safetensors", "np") as file:
+            types = {file.get_slice(key).get_dtype() for key in file.keys()}
+        check(types == {"BF16" if precision == "bfloat16" else "F32"}, f"{precision}: the model's file holds {types}")
+        print(f"{precision}: losses within {off:.1e} of float32", flush=True)
+    # From the middle of a stage: master weights and moments are in the checkpoint.
+    steps = sorted(int(p.name.removeprefix("step_")) for p in (folder / "bfloat16/checkpoints").glob("step_*"))
+    stopped = folder / "stopped"
+    train(data, stopped, "--set", "precision=bfloat16", "--set", "checkpoint_every=4", "--set", "keep_checkpoints=100", "--set", "recompute=true")
+    for checkpoint in (stopped / "checkpoints").glob("step_*"):
+        if int(checkpoint.name.removeprefix("step_")) > steps[-2]:
+            subprocess.run(["rm", "-r", checkpoint], check=True)
+    train(data, stopped, "--resume", "auto", "--set", "precision=bfloat16", "--set", "recompute=true")
+    check(model_hash(stopped / "model") == model_hash(folder / "bfloat16/model"), "bfloat16: resumed, other weights")
+
+
+def check_dry_run(folder, data):
+    report = json.loads(train(data, folder / "dry", "--dry-run").stdout)
+    check([s["name"] for s in report["stages"]] == ["projector", "dense", "router", "finetune"], f"{report}")
+    check(all(s["seconds"] > 0 for s in report["stages"]) and report["seconds"] > 0 and report["peak_memory_mib"] > 50, f"{report}")
+    check("seconds_to_cache" in report["stages"][2], f"{report}")
+    check(not list(folder.glob("dry*")), f"a dry run left {list(folder.glob('dry*'))}")
+
+
+def check_what_stays(folder, data):
+    run = folder / "kept"
+    train(data, run, "--set", "best=loss_lm", "--set", "validate_every=3", "--set", "checkpoint_every=2", "--set", "keep_checkpoints=1",
+          "--set", "milestone_every=6")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    best = min((line for line in lines if line.get("validation") and line["stage"] == "finetune"), key=lambda line: line["loss_lm"])
+    last = max((run / "checkpoints").glob("step_*"))
+    state = json.loads((last / "state.json").read_text())["best"]
+    check(state == {"stage": "finetune", "step": best["step"], "value": best["loss_lm"]}, f"best is {state}, not of {best}")
+    model_hash(run / "best/model")
+    kept = sorted(int(p.name.removeprefix("step_")) for p in (run / "checkpoints").glob("step_*"))
+    check(kept[:-1] == [s for s in kept[:-1] if s % 6 == 0] and len(kept) > 2, f"checkpoints kept: {kept}")
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="mose_modes_") as folder:
+        folder = pathlib.Path(folder)
+        data = folder / "coda"
+        subprocess.run([BIN / "mose-data", "scenes", "--quiet", "--out", data, "--train", "8", "--val", "3", "--test", "2",
+                        "--seed", "3"], check=True)
+        train(data, folder / "plain")
+        for test in (check_recomputation, check_precision, check_dry_run, check_what_stays):
+            test(folder, data)
+    print("train_modes: passed")
+
+
+if __name__ == "__main__":
+    main()
