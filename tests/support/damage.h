@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -60,7 +61,8 @@ inline const std::vector<std::string>& json_pieces() {
 inline Json odd_json(const Json& old, const Json& whole, RandomStream& random) {
   if (old.is_number() && random.chance(0.4)) {
     const double value = old.get<double>();
-    return random.choice(std::vector<Json>{-value, value * 2, value + 1, value / 3, value * 1e6, static_cast<int64_t>(value) - 1});
+    const int64_t whole_number = std::abs(value) < 1e15 ? static_cast<int64_t>(value) : 0;
+    return random.choice(std::vector<Json>{-value, value * 2, value + 1, value / 3, value * 1e6, whole_number - 1});
   }
   if (whole.is_structured() && !whole.empty() && random.chance(0.2)) {
     return *std::next(whole.begin(), random.integer(0, static_cast<int64_t>(whole.size()) - 1));
