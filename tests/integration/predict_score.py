@@ -1,22 +1,13 @@
 """From a trained model to answer files and scores, through the programs, on a tiny procedural set."""
 
 import json
-import os
 import pathlib
 import subprocess
-import sys
 import tempfile
 
 import numpy as np
+from runs import BIN, SMOKE, check
 from safetensors.numpy import load_file
-
-BIN = pathlib.Path(os.environ["MOSE_BIN"])
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def check(condition, message):
-    if not condition:
-        sys.exit(f"FAILED: {message}")
 
 
 def run(program, *args):
@@ -56,7 +47,7 @@ def main():
         folder = pathlib.Path(folder)
         data, trained = folder / "coda", folder / "run"
         run("mose-data", "scenes", "--out", data, "--train", 6, "--val", 2, "--test", 3, "--seed", 5)
-        smoke = ["--config", ROOT / "configs/recipes/smoke.json", "--set", f"data.root={data}"]
+        smoke = ["--config", SMOKE, "--set", f"data.root={data}"]
         run("mose-train", *smoke, "--run", trained)
 
         answers = folder / "answers"

@@ -10,14 +10,14 @@ import sys
 import tempfile
 import time
 
+from runs import BIN, SMOKE, check, json_stages, make_scenes, metrics, model_hash, run as program
 from safetensors.numpy import load_file
-from train_resume import BIN, ROOT, check, json_stages, metrics, model_hash
 
 STEPS = 24
 
 
 def arguments(data, run, stage, *sets):
-    return [BIN / "mose-train", "--quiet", "--config", ROOT / "configs/recipes/smoke.json", "--set", f"data.root={data}", "--set",
+    return [BIN / "mose-train", "--quiet", "--config", SMOKE, "--set", f"data.root={data}", "--set",
             "checkpoint_every=5", "--set", "log_every=1", "--set", json_stages([stage]), "--run", run,
             # Every step sees all eight answers, so that the loss falls from step to step.
             "--set", "data.regions=false", "--set", "data.loader.batch_samples=8",
@@ -40,8 +40,7 @@ def merged_is_model(folder, run, stage, base):
     adapter = run / "adapters" / stage
     config = json.loads((adapter / "adapter_config.json").read_text())
     check(config["base_model_name_or_path"] == str(base), f"the adapter's base is {config['base_model_name_or_path']}")
-    merge = [BIN / "mose-model", "merge", "--model", base, "--adapter", adapter, "--out", folder / f"merged_{stage}"]
-    subprocess.run([*merge, "--quiet"], check=True, timeout=100)
+    program("mose-model", "merge", "--model", base, "--adapter", adapter, "--out", folder / f"merged_{stage}", "--quiet")
     check(not changed(folder / f"merged_{stage}", run / "model"), "the adapter merged into its base is not the run's model")
 
 
@@ -66,10 +65,10 @@ def check_from_dense(folder, data, dense):
 
 def check_from_sparse(folder, data, base):
     stage = {"name": "adapt", "kind": "finetune", "steps": STEPS, "lr": 0.02, "lora": {"rank": 4, "alpha": 16, "dropout": 0.1}}
-    before = model_hash(base.parent)
+    before = model_hash(base)
     run = folder / "whole"
     train(data, run, stage, f"init_from={base}")
-    check(model_hash(base.parent) == before, "the base's directory changed")
+    check(model_hash(base) == before, "the base's directory changed")
     check(not (run / "adapters/adapt/base").exists(), "a base was written although it is there")
     merged_is_model(folder, run, "adapt", base)
     check(all(map(is_adapted, changed(base, run / "model"))), "weights without adapters changed")
@@ -89,7 +88,7 @@ def check_from_sparse(folder, data, base):
     state = load_file(checkpoint / "optimizer.safetensors")
     check(state and all(".lora_" in name for name in state), f"optimizer state of more than adapters: {sorted(state)[:3]}")
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
-    check(done.returncode == 0 and model_hash(killed) == model_hash(run), f"resumed: {done.returncode}, or other weights: {done.stderr}")
+    check(done.returncode == 0 and model_hash(killed / "model") == model_hash(run / "model"), f"resumed: {done.returncode}, or other weights: {done.stderr}")
     check(metrics(killed) == metrics(run), "the resumed run's metrics differ")
     name = "adapters/adapt/adapter_model.safetensors"
     check((killed / name).read_bytes() == (run / name).read_bytes(), "the resumed run's adapter differs")
@@ -99,9 +98,7 @@ def check_from_sparse(folder, data, base):
 def main():
     with tempfile.TemporaryDirectory(prefix="mose_lora_") as folder:
         folder = pathlib.Path(folder)
-        data = folder / "coda"
-        subprocess.run([BIN / "mose-data", "scenes", "--quiet", "--out", data, "--train", "8", "--val", "3", "--test", "2",
-                        "--seed", "3"], check=True)
+        data = make_scenes(folder / "coda", 8, 3, 2, 3)
         train(data, folder / "dense", {"name": "dense", "kind": "dense", "steps": 20, "lr": 0.01})
         sparse = check_from_dense(folder, data, folder / "dense/model")
         check_from_sparse(folder, data, sparse)

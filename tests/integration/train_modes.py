@@ -2,37 +2,23 @@
 nothing, the best model and milestones stay."""
 
 import json
-import os
 import pathlib
 import subprocess
-import sys
 import tempfile
 
+from runs import BIN, SMOKE, check, lines_of, make_scenes, model_hash
 from safetensors import safe_open
-
-BIN = pathlib.Path(os.environ["MOSE_BIN"])
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def check(condition, message):
-    if not condition:
-        sys.exit(f"FAILED: {message}")
 
 
 def train(data, run, *more, code=0):
-    done = subprocess.run([BIN / "mose-train", "--quiet", "--config", ROOT / "configs/recipes/smoke.json", "--set", f"data.root={data}",
+    done = subprocess.run([BIN / "mose-train", "--quiet", "--config", SMOKE, "--set", f"data.root={data}",
                            "--set", "log_every=1", "--run", run, *map(str, more)], capture_output=True, text=True, timeout=500)
     check(done.returncode == code, f"{' '.join(map(str, more))}: exit code {done.returncode}: {done.stderr}")
     return done
 
 
-def model_hash(model):
-    return subprocess.run([BIN / "mose-model", "hash", model], capture_output=True, text=True, check=True).stdout
-
-
 def losses(run):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines]
+    return [line["loss"] for line in lines_of(run)]
 
 
 def check_recomputation(folder, data):
@@ -75,8 +61,7 @@ def check_what_stays(folder, data):
     run = folder / "kept"
     train(data, run, "--set", "best=loss_lm", "--set", "validate_every=3", "--set", "checkpoint_every=2", "--set", "keep_checkpoints=1",
           "--set", "milestone_every=6")
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    best = min((line for line in lines if line.get("validation") and line["stage"] == "finetune"), key=lambda line: line["loss_lm"])
+    best = min((line for line in lines_of(run) if line.get("validation") and line["stage"] == "finetune"), key=lambda line: line["loss_lm"])
     last = max((run / "checkpoints").glob("step_*"))
     state = json.loads((last / "state.json").read_text())["best"]
     check(state == {"stage": "finetune", "step": best["step"], "value": best["loss_lm"]}, f"best is {state}, not of {best}")
@@ -88,9 +73,7 @@ def check_what_stays(folder, data):
 def main():
     with tempfile.TemporaryDirectory(prefix="mose_modes_") as folder:
         folder = pathlib.Path(folder)
-        data = folder / "coda"
-        subprocess.run([BIN / "mose-data", "scenes", "--quiet", "--out", data, "--train", "8", "--val", "3", "--test", "2",
-                        "--seed", "3"], check=True)
+        data = make_scenes(folder / "coda", 8, 3, 2, 3)
         train(data, folder / "plain")
         for test in (check_recomputation, check_precision, check_dry_run, check_what_stays):
             test(folder, data)

@@ -15,17 +15,11 @@ import tempfile
 import time
 
 import numpy as np
+from runs import BIN, SMOKE, check, make_scenes, metrics, model_hash
 from safetensors.numpy import load_file
 
-BIN = pathlib.Path(os.environ["MOSE_BIN"])
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 PARTS = 4    # of a global batch, in every stage
 FAULTS = 20  # ranks or whole jobs killed over one run
-
-
-def check(condition, message):
-    if not condition:
-        sys.exit(f"FAILED: {message}")
 
 
 def free_port():
@@ -44,7 +38,7 @@ class Job:
         # With its usual epsilon Adam moves a weight whose gradient is nothing but rounding as far as any other.
         stages = [f"--set=stages.{name}.{key}" for name in ("projector", "dense", "finetune")
                   for key in (f"accumulate={PARTS}", "optimizer.epsilon=0.001")]
-        command = [BIN / "mose-train", "--quiet", "--config", ROOT / "configs/recipes/smoke.json", f"--set=data.root={data}",
+        command = [BIN / "mose-train", "--quiet", "--config", SMOKE, f"--set=data.root={data}",
                    "--set=data.loader.batch_samples=8", "--set=log_every=1", "--set=checkpoint_every=2", "--set=threads=1", *stages,
                    "--timeout", timeout, "--join-timeout", 10, "--run", run, *more]
         self.ranks = [subprocess.Popen(list(map(str, command)), env=dict(common, RANK=str(r), LOCAL_RANK=str(r)), stderr=self.logs[r])
@@ -76,13 +70,8 @@ def finish(data, run, world, *more):
     check(codes == [0] * world, f"{world} processes ended with {codes}: {job.said()}")
 
 
-def model_hash(run):
-    return subprocess.run([BIN / "mose-model", "hash", run / "model"], capture_output=True, text=True, check=True).stdout
-
-
-def metrics(run):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if "second" not in k and "memory" not in k} for line in lines]
+def same_weights(a, b):
+    return model_hash(a / "model") == model_hash(b / "model")
 
 
 def worst_loss(a, b):
@@ -101,7 +90,7 @@ def check_numbers_of_processes(folder, data):
         finish(data, folder / f"w{world}", world)
     one, two, four = (folder / f"w{world}" for world in (1, 2, 4))
     # Four processes add their four parts in the order in which one process adds them.
-    check(model_hash(four) == model_hash(one), f"4 processes: other weights than 1 ({worst_weight(one, four):.1e})")
+    check(same_weights(four, one), f"4 processes: other weights than 1 ({worst_weight(one, four):.1e})")
     check(metrics(four) == metrics(one), f"4 processes: other metrics than 1 ({worst_loss(one, four):.1e})")
     loss, weight = worst_loss(one, two), worst_weight(one, two)
     check(loss < 1e-5 and weight < 1e-4, f"2 processes: losses differ by {loss:.1e}, weights by {weight:.1e}")
@@ -186,7 +175,7 @@ def check_faults(folder, data):
         faults += 1
     check(list((run / "checkpoints").glob("step_*")), "the run made no way")
     finish(data, run, 4, "--resume", "auto", *longer)
-    check(model_hash(run) == model_hash(whole), f"after {faults} kills: other weights ({worst_weight(whole, run):.1e})")
+    check(same_weights(run, whole), f"after {faults} kills: other weights ({worst_weight(whole, run):.1e})")
     check(metrics(run) == metrics(whole), "after kills: other metrics")
     print(f"{faults} kills over one run: the weights of the undisturbed run, bit for bit", flush=True)
 
@@ -194,9 +183,7 @@ def check_faults(folder, data):
 def main():
     with tempfile.TemporaryDirectory(prefix="mose_parallel_") as folder:
         folder = pathlib.Path(folder)
-        data = folder / "coda"
-        subprocess.run([BIN / "mose-data", "scenes", "--quiet", "--out", data, "--train", "10", "--val", "3", "--test", "2",
-                        "--seed", "3"], check=True)
+        data = make_scenes(folder / "coda", 10, 3, 2, 3)
         for test in (check_numbers_of_processes, check_stop_and_resume, check_sharded, check_hang, check_faults):
             test(folder, data)
     print("train_parallel: passed")

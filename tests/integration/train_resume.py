@@ -2,47 +2,26 @@
 
 import json
 import math
-import os
 import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 
+from runs import BIN, SMOKE, check, json_stages, make_scenes, metrics, model_hash
 from safetensors.numpy import load_file, save_file
 
-BIN = pathlib.Path(os.environ["MOSE_BIN"])
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 KILLS = 3
 
 
-def check(condition, message):
-    if not condition:
-        sys.exit(f"FAILED: {message}")
-
-
 def recipe_args(data, run):
-    return [BIN / "mose-train", "--quiet", "--config", ROOT / "configs/recipes/smoke.json", "--set", f"data.root={data}",
+    return [BIN / "mose-train", "--quiet", "--config", SMOKE, "--set", f"data.root={data}",
             "--set", "checkpoint_every=3", "--set", "log_every=1", "--run", run]
 
 
 def train(data, run, *more):
     return subprocess.run([*recipe_args(data, run), *more], capture_output=True, text=True, timeout=500)
-
-
-def model_hash(run):
-    return subprocess.run([BIN / "mose-model", "hash", run / "model"], capture_output=True, text=True, check=True).stdout
-
-
-def metrics(run):
-    """Lines without what depends on the clock."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        for key in ("seconds", "tokens_per_second", "supervised_per_second", "peak_memory_mib", "cached_seconds"):
-            line.pop(key, None)
-    return lines
 
 
 def kill_while_writing(data, run, skip):
@@ -61,9 +40,7 @@ def kill_while_writing(data, run, skip):
 def main():
     with tempfile.TemporaryDirectory(prefix="mose_resume_") as folder:
         folder = pathlib.Path(folder)
-        data = folder / "coda"
-        subprocess.run([BIN / "mose-data", "scenes", "--quiet", "--out", data, "--train", "8", "--val", "3", "--test", "2",
-                        "--seed", "3"], check=True)
+        data = make_scenes(folder / "coda", 8, 3, 2, 3)
 
         whole = folder / "whole"
         done = train(data, whole)
@@ -79,7 +56,7 @@ def main():
         done = train(data, killed, "--resume", "auto")
         check(done.returncode == 0, f"the resumed run ended with {done.returncode}: {done.stderr}")
         check(not list((killed / "checkpoints").glob("*.tmp")), "a half-written checkpoint was left behind")
-        check(model_hash(killed) == model_hash(whole), "the resumed run's weights differ from the undisturbed run's")
+        check(model_hash(killed / "model") == model_hash(whole / "model"), "the resumed run's weights differ from the undisturbed run's")
         check(metrics(killed) == metrics(whole), "the resumed run's metrics differ from the undisturbed run's")
 
         # SIGTERM ends with a checkpoint and 128 + 15.
@@ -91,7 +68,7 @@ def main():
         message = process.communicate()[1]
         check(process.returncode == 143, f"SIGTERM ended with {process.returncode}: {message}")
         done = train(data, stopped, "--resume", "auto")
-        check(done.returncode == 0 and model_hash(stopped) == model_hash(whole),
+        check(done.returncode == 0 and model_hash(stopped / "model") == model_hash(whole / "model"),
               f"resumed after SIGTERM: exit code {done.returncode}, or other weights: {done.stderr}")
 
         # A folder that holds a run is not overwritten.
@@ -110,10 +87,6 @@ def main():
         check(done.returncode == 4 and "not finite" in done.stderr, f"divergence ended with {done.returncode}: {done.stderr}")
         check(any((diverged / "checkpoints").glob("step_*/DONE")), "divergence left no checkpoint")
     print("train_resume: passed")
-
-
-def json_stages(stages):
-    return "stages=" + json.dumps(stages)
 
 
 if __name__ == "__main__":

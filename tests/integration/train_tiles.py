@@ -2,25 +2,17 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 from PIL import Image
+from runs import SMOKE, check, lines_of, make_scenes, run
 from safetensors.numpy import load_file
-from train_resume import BIN, ROOT, check
 
 PINPOINTS = [{"width": 256, "height": 64}, {"width": 128, "height": 128}]  # of tiles of 128 x 64
 
 
-def run(program, *args, code=0):
-    done = subprocess.run([BIN / program, *map(str, args)], capture_output=True, text=True, timeout=500)
-    check(done.returncode == code, f"{program} {' '.join(map(str, args))}: exit code {done.returncode}: {done.stderr}")
-    return done.stdout + done.stderr
-
-
 def train(out, *sets, code=0):
-    return run("mose-train", "--config", ROOT / "configs/recipes/smoke.json", "--set", f"model.grid_pinpoints={json.dumps(PINPOINTS)}",
+    return run("mose-train", "--config", SMOKE, "--set", f"model.grid_pinpoints={json.dumps(PINPOINTS)}",
                *(arg for item in sets for arg in ("--set", item)), "--run", out, code=code)
 
 
@@ -43,12 +35,10 @@ def prompt_tokens(model, data, out, *more):
 def main():
     with tempfile.TemporaryDirectory(prefix="mose_tiles_") as name:
         folder = pathlib.Path(name)
-        data, done = folder / "coda", folder / "run"
-        run("mose-data", "scenes", "--out", data, "--train", 6, "--val", 2, "--test", 2, "--seed", 5)
+        data, done = make_scenes(folder / "coda", 6, 2, 2, 5), folder / "run"
         widen(data)
         train(done, f"data.root={data}")
-        metrics = [json.loads(line) for line in (done / "metrics.jsonl").read_text().splitlines()]
-        check(all(m["loss"] == m["loss"] for m in metrics if "loss" in m), "a loss is not a number")
+        check(all(m["loss"] == m["loss"] for m in lines_of(done) if "loss" in m), "a loss is not a number")
         newlines = [load_file(model / "model.safetensors")["model.image_newline"]
                     for model in (done / "model", *sorted((done / "checkpoints").glob("step_*/model")))]
         check(any((newlines[0] != other).any() for other in newlines[1:]), "the newline does not learn")
