@@ -4,7 +4,6 @@ the model's logits, gradients of a step, greedy tokens; back into transformers; 
 import json
 import pathlib
 import sys
-import tempfile
 
 import numpy as np
 import torch
@@ -16,8 +15,8 @@ from transformers.models.llava_next.image_processing_pil_llava_next import Llava
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from own_layouts import original, own_config  # noqa: E402
-from small_models import (IMAGE, LIMIT, SIZE, check, check_export, compare, ours, random_model, run, save_tower, text, tower,  # noqa: E402
-                          worst, write_part, write_processor)
+from small_models import (IMAGE, LIMIT, SIZE, check, check_export, compare, ours, random_model, run, run_checks, save_tower, text,  # noqa: E402
+                          tower, worst, write_part, write_processor)
 
 PROMPT = "<image>\nA red car in the ego lane. Slow down!"
 PINPOINTS = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]  # [height, width]
@@ -186,22 +185,15 @@ def check_refusals(folder, _):
         check(all(text_ in said for text_ in says) and not (folder / "out").exists(), f"{changes}: {said}")
 
 
-def main():
-    torch.set_num_threads(1)
-    chosen = sys.argv[1:]
-    with tempfile.TemporaryDirectory(prefix="mose_llava_next_") as name:
-        folder = pathlib.Path(name)
-        files = write_pictures(folder)
-        for model in MODELS:
-            if not chosen or model in chosen:
-                (folder / model).mkdir()
-                check_model(model, folder / model, files)
-        for test in (check_sparse, check_trained, check_own_layout, check_refusals):
-            if not chosen or test.__name__ in chosen:
-                (folder / test.__name__).mkdir()
-                test(folder / test.__name__, files)
-    print("llava_next: passed")
+def with_pictures(work, *before):
+    """A check of run_checks that gets the folder and pictures in it."""
+    def check_in(folder):
+        (folder / "pictures").mkdir()
+        work(*before, folder, write_pictures(folder / "pictures"))
+    return check_in
 
 
 if __name__ == "__main__":
-    main()
+    run_checks("llava_next", [*((name, with_pictures(check_model, name)) for name in MODELS),
+                              *((check_.__name__, with_pictures(check_))
+                                for check_ in (check_sparse, check_trained, check_own_layout, check_refusals))])

@@ -6,7 +6,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import tempfile
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -15,8 +14,8 @@ from transformers import (CLIPVisionConfig, LlamaConfig, LlavaForConditionalGene
                           SiglipVisionConfig)
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from small_models import (BIN, IMAGE, LIMIT, PARTIAL, check, ours, patches_of, random_input, random_model, run, save_tower,  # noqa: E402
-                          text, tower, worst, write_part, write_processor)
+from small_models import (BIN, IMAGE, LIMIT, PARTIAL, check, ours, patches_of, random_input, random_model, run,  # noqa: E402
+                          run_checks, text, tower, train_joined, worst, write_processor)
 
 FULL = {"vision_feature_select_strategy": "full"}
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -98,20 +97,10 @@ def check_model(folder, name):
 
 
 def check_trained(folder):
-    """Two checkpoints joined, made sparse and trained with adapters by the recipe for that; PEFT on the exported base
-    computes what the merged model of the run does."""
-    model = random_model(tower(CLIPVisionConfig), text(Qwen2Config, tie_word_embeddings=True), {"tie_word_embeddings": True})
-    language = model.model.language_model
-    write_part(folder / "language", {"model." + key: value for key, value in language.state_dict().items()}, language.config.to_dict())
-    save_tower(folder / "vision", model)
-    run("mose-model", "init", "--vision", folder / "vision", "--language", folder / "language", "--chat-template", "chatml", "--out", folder / "joined")
-    run("mose-data", "scenes", "--out", folder / "set", "--train", 6, "--val", 2, "--test", 1, "--seed", 3)
-    sets = {"init_from": folder / "joined", "data.root": folder / "set", "moe.router": '"skill"', "data.loader.batch_samples": 4,
-            "stages.projector.steps": 2, "stages.projector.accumulate": 2, "stages.router.steps": 20, "stages.router.cache_tokens": 2000,
-            "stages.router.cache_batch": 256, "stages.router.loss.stage.value": 0, "stages.finetune.steps": 4,
-            "stages.finetune.accumulate": 2, "stages.finetune.lr": 0.02, "stages.finetune.lora.rank": 4}
-    recipe = pathlib.Path(__file__).resolve().parents[2] / "configs/recipes/coda_qwen2_5_1_5b_x4_lora.json"
-    run("mose-train", "--config", recipe, *(f"--set={key}={value}" for key, value in sets.items()), "--run", folder / "run")
+    """Joined, made sparse and trained with adapters by the recipe for that; PEFT on the exported base computes what the
+    merged model of the run does."""
+    train_joined(folder, tower(CLIPVisionConfig), "coda_qwen2_5_1_5b_x4_lora.json",
+                 **{"stages.finetune.steps": 4, "stages.finetune.lr": 0.02, "stages.finetune.lora.rank": 4})
     adapter = folder / "run/adapters/finetune"
     run("mose-model", "export", adapter / "base", "--format", "hf", "--out", folder / "base_hf")
     ids, pixels = random_input(16)
@@ -128,19 +117,5 @@ def check_trained(folder):
     print(f"trained here, opened by PEFT: logits differ by {worst(theirs, mine):.1e}", flush=True)
 
 
-def main():
-    chosen = sys.argv[1:]
-    with tempfile.TemporaryDirectory(prefix="mose_lora_") as name:
-        folder = pathlib.Path(name)
-        for model in MODELS:
-            if not chosen or model in chosen:
-                (folder / model).mkdir()
-                check_model(folder / model, model)
-        if not chosen or "trained" in chosen:
-            (folder / "trained").mkdir()
-            check_trained(folder / "trained")
-    print("lora: passed")
-
-
 if __name__ == "__main__":
-    main()
+    run_checks("lora", [*((name, lambda folder, name=name: check_model(folder, name)) for name in MODELS), ("check_trained", check_trained)])

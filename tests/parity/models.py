@@ -5,7 +5,6 @@ back: what is exported opens in transformers and computes the same."""
 import copy
 import pathlib
 import sys
-import tempfile
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,7 +13,7 @@ from transformers import (CLIPVisionConfig, LlamaConfig, MistralConfig, MixtralC
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from small_models import (PARTIAL, check, check_export, compare, ours, patches_of, random_input, random_model, run,  # noqa: E402
-                          save_tower, text, tower, worst, write_part, write_processor)
+                          run_checks, save_tower, text, tower, train_joined, worst, write_part, write_processor)
 
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 5000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 32}
@@ -90,21 +89,9 @@ def check_sparse_export(folder):
 
 
 def check_trained(folder):
-    """What a user does: two checkpoints joined, trained on driving scenes by the recipe for Qwen2.5 (its steps cut
-    short, its router linear), exported, opened in transformers."""
-    vision, _, _, _ = FAMILIES["llama_biases"]
-    model = random_model(copy.deepcopy(vision), text(Qwen2Config, tie_word_embeddings=True), {"tie_word_embeddings": True})
-    language = model.model.language_model
-    write_part(folder / "language", {"model." + key: value for key, value in language.state_dict().items()}, language.config.to_dict())
-    save_tower(folder / "vision", model)
-    run("mose-model", "init", "--vision", folder / "vision", "--language", folder / "language", "--chat-template", "chatml", "--out", folder / "joined")
-    run("mose-data", "scenes", "--out", folder / "set", "--train", 6, "--val", 2, "--test", 1, "--seed", 3)
-    sets = {"init_from": folder / "joined", "data.root": folder / "set", "moe.router": '"skill"', "data.loader.batch_samples": 4,
-            "stages.projector.steps": 2, "stages.projector.accumulate": 2, "stages.router.steps": 20, "stages.router.cache_tokens": 2000,
-            "stages.router.cache_batch": 256, "stages.router.loss.stage.value": 0, "stages.finetune.steps": 3,
-            "stages.finetune.accumulate": 2, "stages.finetune.lr": 0.01}
-    recipe = pathlib.Path(__file__).resolve().parents[2] / "configs/recipes/coda_qwen2_5_1_5b_x4.json"
-    run("mose-train", "--config", recipe, *(f"--set={key}={value}" for key, value in sets.items()), "--run", folder / "run")
+    """Joined, trained by the recipe for Qwen2.5, exported, opened in transformers."""
+    train_joined(folder, copy.deepcopy(FAMILIES["llama_biases"][0]), "coda_qwen2_5_1_5b_x4.json",
+                 **{"stages.finetune.steps": 3, "stages.finetune.lr": 0.01})
     ids, pixels = random_input(16)
     found = ours(folder, folder / "run/model", ids, pixels)["logits"]
     before = ours(folder, folder / "joined", ids, pixels)["logits"]
@@ -132,21 +119,6 @@ def check_joined_phi(folder):
     check("bias" in said, said)
 
 
-def main():
-    torch.set_num_threads(1)
-    chosen = sys.argv[1:]
-    with tempfile.TemporaryDirectory(prefix="mose_models_") as name:
-        folder = pathlib.Path(name)
-        for family in FAMILIES:
-            if not chosen or family in chosen:
-                (folder / family).mkdir()
-                check_family(folder / family, family)
-        for test in (check_sparse_export, check_trained, check_joined_phi):
-            if not chosen or test.__name__ in chosen:
-                (folder / test.__name__).mkdir()
-                test(folder / test.__name__)
-    print("models: passed")
-
-
 if __name__ == "__main__":
-    main()
+    run_checks("models", [*((family, lambda folder, family=family: check_family(folder, family)) for family in FAMILIES),
+                          *((check_.__name__, check_) for check_ in (check_sparse_export, check_trained, check_joined_phi))])

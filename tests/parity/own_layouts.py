@@ -6,14 +6,13 @@ import json
 import math
 import pathlib
 import sys
-import tempfile
 
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, PhiConfig, Qwen2Config, StableLmConfig
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from small_models import (PARTIAL, check, compare, ours, random_input, random_model, run, save_tower, text, tower,  # noqa: E402
-                          write_part)
+from small_models import (PARTIAL, check, compare, ours, random_input, random_model, run, run_checks, save_tower, text,  # noqa: E402
+                          tower, write_part)
 
 
 def original(key, value, decoder="model."):
@@ -159,17 +158,5 @@ def rename_gradients(found, model):
                 found[f"{at}.{tail.removeprefix('experts.')}"] = value[e]
 
 
-def main():
-    torch.set_num_threads(1)
-    chosen = sys.argv[1:]
-    with tempfile.TemporaryDirectory(prefix="mose_layouts_") as name:
-        folder = pathlib.Path(name)
-        for test in (check_original_llava, check_qwen, check_moe_llava):
-            if not chosen or test.__name__ in chosen:
-                (folder / test.__name__).mkdir()
-                test(folder / test.__name__)
-    print("own layouts: passed")
-
-
 if __name__ == "__main__":
-    main()
+    run_checks("own_layouts", [(check_.__name__, check_) for check_ in (check_original_llava, check_qwen, check_moe_llava)])

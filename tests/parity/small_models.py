@@ -7,10 +7,12 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, LlavaConfig, LlavaForConditionalGeneration, SiglipImageProcessor
+from transformers import (CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, LlavaConfig, LlavaForConditionalGeneration, Qwen2Config,
+                          SiglipImageProcessor)
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration/exit_codes"))
 import tiny_model  # noqa: E402
@@ -145,6 +147,34 @@ def write_part(folder, tensors, config):
     save_file({key: value.detach().clone() for key, value in tensors.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config))
     write_processor(folder, tower(CLIPVisionConfig))
+
+
+def run_checks(prefix, checks):
+    """Each check (name, function of a folder) in a folder of its own; words of the command line choose some by name."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix=f"mose_{prefix}_") as name:
+        for check_name, work in checks:
+            if not sys.argv[1:] or check_name in sys.argv[1:]:
+                folder = pathlib.Path(name) / check_name
+                folder.mkdir()
+                work(folder)
+    print(f"{prefix}: passed")
+
+
+def train_joined(folder, vision, recipe, **more):
+    """What a user does: a CLIP tower and a Qwen2 decoder joined in folder/joined, and trained on driving scenes in folder/run by a
+    shipped recipe, its steps cut short and its router linear."""
+    model = random_model(vision, text(Qwen2Config, tie_word_embeddings=True), {"tie_word_embeddings": True})
+    language = model.model.language_model
+    write_part(folder / "language", {"model." + key: value for key, value in language.state_dict().items()}, language.config.to_dict())
+    save_tower(folder / "vision", model)
+    run("mose-model", "init", "--vision", folder / "vision", "--language", folder / "language", "--chat-template", "chatml", "--out", folder / "joined")
+    run("mose-data", "scenes", "--out", folder / "set", "--train", 6, "--val", 2, "--test", 1, "--seed", 3)
+    sets = {"init_from": folder / "joined", "data.root": folder / "set", "moe.router": '"skill"', "data.loader.batch_samples": 4,
+            "stages.projector.steps": 2, "stages.projector.accumulate": 2, "stages.router.steps": 20, "stages.router.cache_tokens": 2000,
+            "stages.router.cache_batch": 256, "stages.router.loss.stage.value": 0, "stages.finetune.accumulate": 2} | more
+    config = pathlib.Path(__file__).resolve().parents[2] / "configs/recipes" / recipe
+    run("mose-train", "--config", config, *(f"--set={key}={value}" for key, value in sets.items()), "--run", folder / "run")
 
 
 def save_tower(folder, model):
