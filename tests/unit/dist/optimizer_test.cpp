@@ -4,19 +4,19 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <sstream>
-
 #include "mose/core/error.h"
 #include "support/helpers.h"
 #include "support/processes.h"
+#include "unit/dist/gather_state.h"
 #include "unit/dist/sparse_model.h"
 
 namespace mose::dist {
 namespace {
 
+using tests::gather_state;
 using tests::SparseModel;
+using tests::State;
 using torch::Tensor;
-using State = std::map<std::string, Tensor>;
 
 std::vector<optim::NamedParameter> all_parameters(const SparseModel& model) {
   auto out = model.parameters(false);
@@ -49,31 +49,6 @@ std::vector<double> train(SparseModel& model, Optimizer& optimizer, int64_t shar
     optimizer.zero_grad();
   }
   return norms;
-}
-
-State gather(const State& share, Communicator& group) {
-  std::vector<Tensor> tensors;
-  std::string names;
-  for (const auto& [name, tensor] : share) {
-    names += name + "\n";
-    tensors.push_back(tensor);
-  }
-  std::ostringstream bytes;
-  torch::save(tensors, bytes);
-  const auto all_names = gather_texts(group, names), all_bytes = gather_texts(group, bytes.str());
-  State state;
-  for (size_t r = 0; r < all_names.size(); ++r) {
-    if (all_names[r].empty()) continue;
-    std::istringstream in(all_bytes[r]), lines(all_names[r]);
-    std::vector<Tensor> loaded;
-    torch::load(loaded, in);
-    std::string name;
-    for (const Tensor& tensor : loaded) {
-      std::getline(lines, name);
-      state[name] = tensor;
-    }
-  }
-  return state;
 }
 
 // Processes, how many of them share experts (0: none do), and whether state is divided.
@@ -112,7 +87,7 @@ TEST_P(AnyForm, TrainsAsOneProcessDoesAndResumesAsOne) {
     expect_near(all_parameters(reference));
 
     // One process goes on from what many wrote, and many from what one wrote.
-    const State written = gather(many.state(), *world), one_wrote = one.state();
+    const State written = gather_state(many.state(), *world), one_wrote = one.state();
     State kept;
     for (const auto& [name, tensor] : one_wrote) kept[name] = tensor.clone();
     one.load_state(written);

@@ -31,13 +31,8 @@ std::vector<Tensor> reference(int64_t parts, at::ScalarType type = torch::kFloat
 }
 
 // This rank's share of it, in `parts`.
-void backward(const Model& model, GradientReducer& reducer, int64_t rank, int64_t world, int64_t parts) {
-  const Tensor mine = global_batch().chunk(world)[static_cast<size_t>(rank)];
-  const auto pieces = mine.chunk(parts);
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    if (i + 1 == pieces.size()) reducer.arm();
-    model.loss(pieces[i], kBatch).backward();
-  }
+void backward(const Model& model, GradientReducer& reducer, const Communicator& group, int64_t parts) {
+  tests::backward_share(model, group, 0, parts, reducer);
   reducer.finish();
 }
 
@@ -60,7 +55,7 @@ TEST_P(Reduction, EqualsOneProcessThatAccumulatesTheSameParts) {
       Model model;
       GradientReducer reducer(model.parameters, group, {bucket_mb});
       for (int64_t step = 0; step < 3; ++step) {
-        backward(model, reducer, group->rank(), group->size(), 1);
+        backward(model, reducer, *group, 1);
         EXPECT_EQ(difference(gradients(model), expected), 0) << bucket_mb;  // in every bit
         EXPECT_TRUE(model.parameters[3].tensor.grad().defined());
         EXPECT_FALSE(model.parameters[4].tensor.grad().defined());
@@ -75,7 +70,7 @@ TEST_P(Reduction, AccumulatesPartsBeforeItReduces) {
     const std::shared_ptr<Communicator> group = make_communicator(launch, {.backend = "gloo"});
     Model model;
     GradientReducer reducer(model.parameters, group, {0.001});
-    backward(model, reducer, group->rank(), group->size(), 2);
+    backward(model, reducer, *group, 2);
     EXPECT_LT(difference(gradients(model), reference(1)), 1e-6);
   });
 }
@@ -98,7 +93,7 @@ TEST_P(Reduction, RoundsShortTypesOnce) {
     for (auto& sum : sums) sum = sum.defined() ? sum.to(torch::kBFloat16) : sum;
     Model model(torch::kBFloat16);
     GradientReducer reducer(model.parameters, group);
-    backward(model, reducer, group->rank(), group->size(), 1);
+    backward(model, reducer, *group, 1);
     EXPECT_EQ(difference(gradients(model), sums), 0);
   });
 }

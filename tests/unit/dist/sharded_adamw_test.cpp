@@ -4,20 +4,19 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <sstream>
-
 #include "mose/core/error.h"
 #include "mose/optim/clip.h"
 #include "support/helpers.h"
 #include "support/processes.h"
+#include "unit/dist/gather_state.h"
 #include "unit/dist/small_model.h"
 
 namespace mose::dist {
 namespace {
 
-using tests::global_batch;
-using tests::kBatch;
+using tests::gather_state;
 using tests::Model;
+using tests::State;
 using torch::Tensor;
 
 optim::AdamWConfig config() {
@@ -28,21 +27,13 @@ optim::AdamWConfig config() {
   return out;
 }
 
-void backward(const Model& model, const Communicator& group, int64_t step, int64_t parts, const std::function<void()>& arm) {
-  const auto pieces = global_batch(step).chunk(group.size())[static_cast<size_t>(group.rank())].chunk(parts);
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    if (i + 1 == pieces.size()) arm();
-    model.loss(pieces[i], kBatch).backward();
-  }
-}
-
 // Steps with whole state on every process; the norms.
 std::vector<double> train_whole(Model& model, const std::shared_ptr<Communicator>& group, int64_t steps, double clip, int64_t parts) {
   GradientReducer reducer(model.parameters, group);
   optim::AdamW optimizer(model.parameters, config());
   std::vector<double> norms;
   for (int64_t step = 0; step < steps; ++step) {
-    backward(model, *group, step, parts, [&] { reducer.arm(); });
+    tests::backward_share(model, *group, step, parts, reducer);
     reducer.finish();
     norms.push_back(optim::clip_gradients(model.parameters, clip).item<double>());
     optimizer.step(0.01);
@@ -55,7 +46,7 @@ std::vector<double> train_sharded(Model& model, ShardedAdamW& optimizer, const C
                                   double clip, int64_t parts) {
   std::vector<double> norms;
   for (int64_t step = first; step < last; ++step) {
-    backward(model, group, step, parts, [&] { optimizer.arm(); });
+    tests::backward_share(model, group, step, parts, optimizer);
     optimizer.finish();
     norms.push_back(optimizer.clip(clip).item<double>());
     optimizer.step(0.01);
@@ -119,33 +110,6 @@ TEST_P(Sharding, DividesTheState) {
   });
 }
 
-using State = std::map<std::string, Tensor>;
-
-// The shares of all processes together, as a checkpoint holds them.
-State gather(const State& share, Communicator& group) {
-  std::vector<Tensor> tensors;
-  std::string names;
-  for (const auto& [name, tensor] : share) {
-    names += name + "\n";
-    tensors.push_back(tensor);
-  }
-  std::ostringstream bytes;
-  torch::save(tensors, bytes);
-  const auto all_names = gather_texts(group, names), all_bytes = gather_texts(group, bytes.str());
-  State state;
-  for (size_t r = 0; r < all_names.size(); ++r) {
-    std::istringstream in(all_bytes[r]), lines(all_names[r]);
-    std::vector<Tensor> loaded;
-    torch::load(loaded, in);
-    std::string name;
-    for (const Tensor& tensor : loaded) {
-      std::getline(lines, name);
-      state[name] = tensor;
-    }
-  }
-  return state;
-}
-
 TEST(Resharding, AnotherNumberOfProcessesGoesOnFromTheSameState) {
   tests::in_processes(4, [](const Launch& launch) {
     const std::shared_ptr<Communicator> four = make_communicator(launch, {.backend = "gloo"});
@@ -154,7 +118,7 @@ TEST(Resharding, AnotherNumberOfProcessesGoesOnFromTheSameState) {
       Model model(type);
       ShardedAdamW optimizer(model.parameters, config(), four, {0.001});
       train_sharded(model, optimizer, *four, 0, 3, 0, 1);
-      const State state = gather(optimizer.state(), *four);
+      const State state = gather_state(optimizer.state(), *four);
 
       std::vector<Model> resumed(2, Model(type));
       for (auto& copy : resumed) {
@@ -177,7 +141,7 @@ TEST(Resharding, AnotherNumberOfProcessesGoesOnFromTheSameState) {
       whole.load_state(state);
       ShardedAdamW again(back.parameters, config(), two);
       again.load_state(whole.state());
-      for (const auto& [name, tensor] : gather(again.state(), *two)) {
+      for (const auto& [name, tensor] : gather_state(again.state(), *two)) {
         if (name.find('[') == std::string::npos) {
           EXPECT_TRUE(torch::equal(tensor, state.at(name))) << name;
         }

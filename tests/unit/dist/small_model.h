@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "mose/dist/communicator.h"
 #include "mose/optim/adamw.h"
 
 namespace mose::tests {
@@ -42,6 +43,16 @@ inline torch::Tensor global_batch(int64_t step = 0) {
   const torch::Tensor x = torch::rand({kBatch, 8}) * 0.9;
   x[6][0] = 1.5;
   return x;
+}
+
+// This process's samples of a global batch in `parts`; `sums` is armed before the last.
+template <class Sums>
+void backward_share(const Model& model, const dist::Communicator& group, int64_t step, int64_t parts, Sums& sums) {
+  const auto pieces = global_batch(step).chunk(group.size())[static_cast<size_t>(group.rank())].chunk(parts);
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (i + 1 == pieces.size()) sums.arm();
+    model.loss(pieces[i], kBatch).backward();
+  }
 }
 
 }  // namespace mose::tests
