@@ -61,7 +61,7 @@ class AllToAll : public moe::ExpertExchange {
     const Tensor mine = Exchange<true>::apply(rows_RD, plan);
     Tensor out = experts.forward(mine, plan->counts);
     // Without rows here the result may depend on nothing, but the others' backward pass sends gradients all the same.
-    if (torch::GradMode::is_enabled() && !out.requires_grad() && learns(experts)) out = out.detach().requires_grad_();
+    if (torch::GradMode::is_enabled() && !out.requires_grad() && nn::learns(experts)) out = out.detach().requires_grad_();
     return Exchange<false>::apply(out, plan);
   }
 
@@ -98,16 +98,6 @@ class AllToAll : public moe::ExpertExchange {
     plan->order = order.to(device);
     plan->inverse = inverse.to(device);
     return plan;
-  }
-
-  static bool learns(moe::Experts& experts) {
-    for (const Tensor& parameter : experts.parameters()) {
-      if (parameter.requires_grad()) return true;
-    }
-    for (const auto& place : nn::lora_places(experts)) {
-      if (*place.adapter && (*place.adapter)->A.requires_grad()) return true;
-    }
-    return false;
   }
 
   const std::shared_ptr<Communicator> group_;

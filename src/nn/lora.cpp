@@ -71,6 +71,13 @@ std::vector<LoraPlace> lora_places(torch::nn::Module& module, const std::vector<
   return out;
 }
 
+bool learns(torch::nn::Module& module) {
+  const auto parameters = module.parameters();
+  const auto places = lora_places(module);
+  return std::any_of(parameters.begin(), parameters.end(), [](const Tensor& p) { return p.requires_grad(); }) ||
+         std::any_of(places.begin(), places.end(), [](const LoraPlace& p) { return *p.adapter && (*p.adapter)->A.requires_grad(); });
+}
+
 int64_t lora_parameters(const LoraPlace& place, int64_t rank) {
   const auto& w = place.weight;
   return (w.dim() == 3 ? w.size(0) : 1) * rank * (w.size(-1) + w.size(-2));

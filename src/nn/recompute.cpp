@@ -82,16 +82,6 @@ class Recompute : public torch::autograd::Function<Recompute> {
   }
 };
 
-bool learns(torch::nn::Module& block) {
-  for (const Tensor& parameter : block.parameters()) {
-    if (parameter.requires_grad()) return true;
-  }
-  for (const LoraPlace& place : lora_places(block)) {
-    if (*place.adapter) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 Tensors recompute(torch::nn::Module& block, std::function<Tensors(const Tensor& x)> work, const Tensor& x) {

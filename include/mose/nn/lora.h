@@ -58,6 +58,8 @@ class TakesLora {
 std::vector<LoraPlace> lora_places(torch::nn::Module& module);
 // Those that the patterns choose (core/patterns.h). UsageError names a pattern that matches none.
 std::vector<LoraPlace> lora_places(torch::nn::Module& module, const std::vector<std::string>& targets);
+// Whether a parameter of `module` or an adapter on it gets a gradient.
+bool learns(torch::nn::Module& module);
 // Parameters of an adapter of this rank.
 int64_t lora_parameters(const LoraPlace& place, int64_t rank);
 
