@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 
 #include <fstream>
-#include <sstream>
 #include <thread>
 
 #include "bench/machine_work.h"
@@ -15,9 +14,9 @@
 namespace mose::bench {
 namespace {
 
-// The value of "key   : value" or "key: value" in a file of /proc.
-std::string proc_value(const char* file, const std::string& key) {
-  std::ifstream in(file);
+// The value of "key   : value" in /proc/cpuinfo.
+std::string cpu_info(const std::string& key) {
+  std::ifstream in("/proc/cpuinfo");
   for (std::string line; std::getline(in, line);) {
     const size_t colon = line.find(':');
     if (colon != std::string::npos && trim(line.substr(0, colon)) == key) return trim(line.substr(colon + 1));
@@ -28,7 +27,7 @@ std::string proc_value(const char* file, const std::string& key) {
 }  // namespace
 
 std::string cpu_name() {
-  const std::string name = proc_value("/proc/cpuinfo", "model name"), flags = " " + proc_value("/proc/cpuinfo", "flags") + " ";
+  const std::string name = cpu_info("model name"), flags = " " + cpu_info("flags") + " ";
   const auto has = [&](const char* flag) { return flags.find(str(" ", flag, " ")) != std::string::npos; };
   std::string text = str(name.empty() ? "unknown CPU" : name, ", ", std::thread::hardware_concurrency(), " cores");
   text += has("avx512f") ? ", AVX-512" : has("avx2") ? ", AVX2" : "";
@@ -41,15 +40,6 @@ std::string system_load() {
   in >> one >> five >> fifteen;
   return str(one, ", ", five, ", ", fifteen);
 }
-
-int64_t peak_memory() {
-  std::istringstream value(proc_value("/proc/self/status", "VmHWM"));
-  int64_t kibibytes = 0;
-  value >> kibibytes;
-  return kibibytes << 10;
-}
-
-void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 CopyWork::CopyWork() : from_(at::rand({kCopyBytes / 4})), to_(at::empty_like(from_)) {}
 void CopyWork::operator()() { to_.copy_(from_); }

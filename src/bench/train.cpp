@@ -7,6 +7,7 @@
 #include "bench/session.h"
 #include "bench/shape_r.h"
 #include "mose/core/error.h"
+#include "mose/core/memory.h"
 #include "mose/core/random.h"
 #include "mose/core/strings.h"
 #include "mose/io/safetensors.h"
@@ -103,7 +104,7 @@ double matrix_flops(const ShapeR& shape) {
 
 void bench_train(Session& session) {
   at::set_num_threads(static_cast<int>(session.threads()));
-  reset_peak_memory();
+  reset_peak_resident();
   const ScratchFolder folder;
   const ShapeR shape = make_shape_r();
   const double flops = matrix_flops(shape);
@@ -166,8 +167,8 @@ void bench_train(Session& session) {
     row.more = {{"threads", session.threads()}, {"clock", "wall"}, {"limit", "its matrix products at the measured rate"},
                 {"tokens_per_second", std::round(1e4 * tokens / row.ours_ms) / 10},
                 {"peer_tokens_per_second", std::round(1e4 * tokens / row.peer_ms) / 10},
-                {"peak_mib", std::round(static_cast<double>(peak_memory()) / (1 << 20))},
-                {"peer_peak_mib", std::round(theirs[i]->memory / (1 << 20))}};
+                {"peak_mib", std::round(static_cast<double>(peak_resident_bytes()) / (1 << 20))},
+                {"peer_peak_mib", std::round((*their)->memory / (1 << 20))}};
   };
   session.limits();
   session.compare(c);

@@ -1,5 +1,8 @@
 #include "mose/core/memory.h"
 
+#include <fstream>
+#include <string>
+
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -13,5 +16,15 @@ void keep_freed_memory() {
   mallopt(M_TOP_PAD, 64 << 20);         // and grows in steps of 64 MiB
 #endif
 }
+
+int64_t peak_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) << 10;  // given in kB
+  }
+  return 0;
+}
+
+void reset_peak_resident() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 }  // namespace mose

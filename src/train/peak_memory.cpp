@@ -2,21 +2,14 @@
 
 #include <c10/core/CachingDeviceAllocator.h>
 
-#include <fstream>
-#include <string>
+#include "mose/core/memory.h"
 
 namespace mose::train {
 
 double peak_memory_mib(torch::Device device) {
-  if (!device.is_cpu()) {
-    const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
-    return static_cast<double>(stats.allocated_bytes[0].peak) / 1048576.0;  // 0: of all pools
-  }
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) return std::stod(line.substr(6)) / 1024.0;  // given in kB
-  }
-  return 0;
+  const int64_t bytes = device.is_cpu() ? peak_resident_bytes()
+                                        : c10::getDeviceAllocator(device.type())->getDeviceStats(device.index()).allocated_bytes[0].peak;  // 0: of all pools
+  return static_cast<double>(bytes) / (1 << 20);
 }
 
 }  // namespace mose::train

@@ -8,8 +8,6 @@ namespace mose::bench {
 
 std::string cpu_name();        // "AMD EPYC, 2 cores, AVX-512, BF16 instructions"
 std::string system_load();     // "0.12, 0.80, 1.10": the load averages
-int64_t peak_memory();         // bytes of this process, VmHWM
-void reset_peak_memory();      // where the kernel lets it
 
 // Measured with LibTorch on `threads` threads, medians.
 struct Limits {

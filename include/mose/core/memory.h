@@ -1,5 +1,7 @@
-// How the process's allocator treats memory that is freed.
+// The memory of this process.
 #pragma once
+
+#include <cstdint>
 
 namespace mose {
 
@@ -8,5 +10,9 @@ namespace mose {
 // its pages are faulted in one by one, which can cost more than the arithmetic on them. No effect where the C library is
 // not glibc.
 void keep_freed_memory();
+
+// The most resident memory so far, in bytes (Linux's VmHWM); 0 where it is not told.
+int64_t peak_resident_bytes();
+void reset_peak_resident();  // where the kernel lets it
 
 }  // namespace mose
