@@ -28,6 +28,10 @@ const std::vector<Entry>& entries() {
   return kEntries;
 }
 
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 }  // namespace
 
 const std::vector<Benchmark>& benchmarks() {
@@ -40,26 +44,19 @@ const std::vector<Benchmark>& benchmarks() {
 }
 
 Report run_benchmarks(const std::vector<std::string>& names, const Options& options) {
-  std::vector<const Entry*> chosen;
-  for (const Entry& entry : entries()) {
-    for (const std::string& name : names) {
-      if (name != "all" && name != entry.about.name) continue;
-      chosen.push_back(&entry);
-      break;
-    }
-  }
+  std::vector<std::string> known = {"all"};
+  for (const Benchmark& b : benchmarks()) known.push_back(b.name);
   for (const std::string& name : names) {
-    std::vector<std::string> known = {"all"};
-    for (const Benchmark& b : benchmarks()) known.push_back(b.name);
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    if (contains(known, name)) continue;
     const std::string near = nearest_name(name, known);
     throw UsageError(str("benchmark \"", name, "\" is not known", near.empty() ? "" : "; did you mean \"" + near + "\"?",
                          " Known: ", join(known, ", ")));
   }
   Session session(options);
-  for (const Entry* entry : chosen) {
-    log::info(entry->about.name, ": ", entry->about.description);
-    session.attempt(entry->about.name, "", [&] { entry->run(session); });
+  for (const Entry& entry : entries()) {
+    if (!contains(names, "all") && !contains(names, entry.about.name)) continue;
+    log::info(entry.about.name, ": ", entry.about.description);
+    session.attempt(entry.about.name, "", [&] { entry.run(session); });
   }
   return std::move(session.report);
 }

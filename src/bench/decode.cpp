@@ -19,7 +19,7 @@ constexpr int64_t kPrompt = 64, kNew = 64;
 double bytes_a_token(const ShapeR& shape) {
   double bytes = 0;
   for (const auto& [name, tensor] : shape.parameters) {
-    bytes += static_cast<double>(tensor.nbytes()) * (name.find("experts") == std::string::npos ? 1 : static_cast<double>(kTopK) / kExperts);
+    bytes += static_cast<double>(tensor.nbytes()) * share_a_token(name);
   }
   return bytes;
 }
@@ -37,6 +37,7 @@ void bench_decode(Session& session) {
   options.sampling.max_new_tokens = kNew;
   const auto expected = infer::generate(*shape.model, {prompt}, options)[0].tokens;
 
+  write_weights(shape, folder.path());
   const Json arguments = {{"prompt", prompt.tokens}, {"new_tokens", kNew}};
   std::vector<std::unique_ptr<Peer>> peers;
   Comparison c;
@@ -47,7 +48,7 @@ void bench_decode(Session& session) {
     const std::string name = str("transformers generate, ", experts);
     session.attempt(c.name, name, [&] {
       auto peer = session.start_peer("model", session.threads());
-      peer->call("build", write_for_peer(shape, folder.path(), experts, session.threads()));
+      peer->call("build", peer_model(shape, folder.path(), experts, session.threads()));
       const std::vector<int64_t> theirs = peer->call("generate", arguments).at("tokens");
       if (theirs != expected) throw Error(str("it generates other tokens: ", Json(theirs).dump(), ", ours are ", Json(expected).dump()));
       Peer& ready = *peers.emplace_back(std::move(peer));

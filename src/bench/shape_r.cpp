@@ -5,6 +5,11 @@
 #include "mose/io/safetensors.h"
 
 namespace mose::bench {
+namespace {
+
+constexpr const char* kWeights = "weights.safetensors";
+
+}  // namespace
 
 ShapeR make_shape_r() {
   models::Config config;
@@ -41,17 +46,23 @@ std::string ShapeR::about() const {
   return str("shape r, ", human_count(static_cast<double>(count)), " parameters, float32");
 }
 
-Json write_for_peer(const ShapeR& shape, const std::filesystem::path& folder, const std::string& experts, int64_t threads) {
+double share_a_token(const std::string& parameter) {
+  return parameter.find("experts") == std::string::npos ? 1 : static_cast<double>(kTopK) / kExperts;
+}
+
+void write_weights(const ShapeR& shape, const std::filesystem::path& folder) {
   io::TensorMap tensors;
   for (const auto& [name, tensor] : shape.parameters) tensors[name] = tensor.detach();
-  const auto file = folder / "weights.safetensors";
-  io::save_safetensors(file, tensors);
+  io::save_safetensors(folder / kWeights, tensors);
+}
+
+Json peer_model(const ShapeR& shape, const std::filesystem::path& folder, const std::string& experts, int64_t threads) {
   const auto& c = shape.model->config().language;
   const Json config = {{"vocab_size", c.vocab_size}, {"hidden_size", c.hidden_size}, {"intermediate_size", c.intermediate_size},
                        {"moe_intermediate_size", c.intermediate_size}, {"num_hidden_layers", c.layers}, {"num_attention_heads", c.heads},
                        {"num_key_value_heads", c.kv_heads}, {"num_experts", c.moe->experts}, {"num_experts_per_tok", c.moe->top_k},
                        {"rms_norm_eps", c.norm_eps}, {"max_position_embeddings", c.max_positions}, {"tie_word_embeddings", c.tie_embeddings}};
-  return {{"weights", file.string()}, {"config", config}, {"rope_theta", c.rope_theta}, {"experts", experts}, {"threads", threads}};
+  return {{"weights", (folder / kWeights).string()}, {"config", config}, {"rope_theta", c.rope_theta}, {"experts", experts}, {"threads", threads}};
 }
 
 }  // namespace mose::bench

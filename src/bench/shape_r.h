@@ -21,7 +21,11 @@ struct ShapeR {
 // The same weights each time.
 ShapeR make_shape_r();
 
-// Writes the decoder's weights for the peer, and gives the arguments of its `build`.
-Json write_for_peer(const ShapeR& shape, const std::filesystem::path& folder, const std::string& experts, int64_t threads);
+// The part of a parameter that one token meets: all of it, of experts the chosen ones.
+double share_a_token(const std::string& parameter);
+
+// The decoder's weights for the peers, in a file of the folder; and the arguments of a peer's `build`, which reads them.
+void write_weights(const ShapeR& shape, const std::filesystem::path& folder);
+Json peer_model(const ShapeR& shape, const std::filesystem::path& folder, const std::string& experts, int64_t threads);
 
 }  // namespace mose::bench

@@ -93,9 +93,8 @@ void check_losses(const std::vector<double>& ours, const std::vector<double>& th
 double matrix_flops(const ShapeR& shape) {
   double a_token = 0, head = 0;
   for (const auto& [name, tensor] : shape.parameters) {
-    const double share = name.find("experts") == std::string::npos ? 1 : static_cast<double>(kTopK) / kExperts;
     if (name == "model.embed_tokens.weight") head = static_cast<double>(tensor.numel());
-    else if (tensor.dim() >= 2) a_token += share * static_cast<double>(tensor.numel());
+    else if (tensor.dim() >= 2) a_token += share_a_token(name) * static_cast<double>(tensor.numel());
   }
   return 6 * (a_token * kSamples * kLength + head * kSamples * kSupervised);
 }
@@ -112,11 +111,18 @@ void bench_train(Session& session) {
   const data::Batch batch = make_batch(shape.model->config().language.vocab_size, for_peer);
   io::save_safetensors(folder.path() / "batch.safetensors", for_peer);
 
+  write_weights(shape, folder.path());
+  const auto start_peer = [&](const std::string& experts) {
+    auto peer = session.start_peer("model", session.threads());
+    peer->call("build", peer_model(shape, folder.path(), experts, session.threads()));
+    peer->call("load_batch", {{"batch", (folder.path() / "batch.safetensors").string()}, {"learning_rate", kLearningRate}, {"clip", kClip}});
+    return peer;
+  };
   struct Their {
     std::string experts;
     std::unique_ptr<Peer> peer;
     std::vector<double> losses;
-    double memory = 0, reference = 0;
+    double memory = 0;
     double step() {
       const Json answer = peer->call("step");
       if (losses.size() < kCheckedSteps) losses.push_back(answer.at("loss"));
@@ -127,24 +133,12 @@ void bench_train(Session& session) {
   std::vector<std::unique_ptr<Their>> theirs;
   for (const char* experts : {"eager", "grouped_mm"}) {
     session.attempt("training step", str("transformers ", experts), [&] {
-      auto one = std::make_unique<Their>();
-      one->experts = experts;
-      one->peer = session.start_peer("model", session.threads());
-      one->peer->call("build", write_for_peer(shape, folder.path(), experts, session.threads()));
-      one->peer->call("load_batch", {{"batch", (folder.path() / "batch.safetensors").string()}, {"learning_rate", kLearningRate}, {"clip", kClip}});
-      one->memory = 0;
-      theirs.push_back(std::move(one));
+      theirs.push_back(std::make_unique<Their>(Their{experts, start_peer(experts), {}}));
     });
   }
   if (theirs.empty()) return;
   // The reference takes twice the memory, so it has a process of its own.
-  double reference = 0;
-  {
-    const auto exact = session.start_peer("model", session.threads());
-    exact->call("build", write_for_peer(shape, folder.path(), "eager", session.threads()));
-    exact->call("load_batch", {{"batch", (folder.path() / "batch.safetensors").string()}, {"learning_rate", kLearningRate}, {"clip", kClip}});
-    reference = exact->call("reference_loss").at("loss");
-  }
+  const double reference = start_peer("eager")->call("reference_loss").at("loss");
   OurTraining ours(shape, batch);
   for (size_t i = 0; i < kCheckedSteps; ++i) ours.step();
   std::erase_if(theirs, [&](const auto& one) {
@@ -159,9 +153,10 @@ void bench_train(Session& session) {
   c.name = "training step";
   c.shape = str(shape.about(), "; ", kSamples, " x ", kLength, " tokens packed, a quarter supervised, AdamW");
   c.ours = [&] { return ours.step(); };
-  for (auto& one : theirs) c.sides.push_back({"transformers Qwen2-MoE " + one->experts, [&] { return one->step(); }});
+  const std::string peers = "transformers Qwen2-MoE ";
+  for (auto& one : theirs) c.sides.push_back({peers + one->experts, [&] { return one->step(); }});
   c.finish = [&](Row& row) {
-    const size_t i = row.peer.ends_with("eager") ? 0 : theirs.size() - 1;
+    const auto their = std::find_if(theirs.begin(), theirs.end(), [&](const auto& one) { return row.peer == peers + one->experts; });
     row.limit_share = 1000 * flops / session.limits().gemm_flops / row.ours_ms;
     const double tokens = kSamples * kLength;
     row.more = {{"threads", session.threads()}, {"clock", "wall"}, {"limit", "its matrix products at the measured rate"},
