@@ -26,14 +26,6 @@ std::string own_name(int64_t rank) {
   return str("rank ", rank, " (host ", host, ", process ", getpid(), ")");
 }
 
-std::string listed(const std::vector<bool>& have, const std::vector<std::string>& names) {
-  std::vector<std::string> missing;
-  for (size_t r = 0; r < have.size(); ++r) {
-    if (!have[r]) missing.push_back(names[r].empty() ? str("rank ", r) : names[r]);
-  }
-  return join(missing, ", ");
-}
-
 }  // namespace
 
 Watch::Watch(const Launch& launch, const CommunicatorOptions& options, const Meeting& meeting)
@@ -64,7 +56,7 @@ Watch::Watch(const Launch& launch, const CommunicatorOptions& options, const Mee
   const auto all = [&] { return std::find(met_.begin(), met_.end(), false) == met_.end(); };
   changed_.wait_for(lock, std::chrono::duration<double>(options.join_timeout), [&] { return all() || failed_; });
   if (all() && !failed_) return;
-  const std::string why = failed_ ? failure_ : str("waited ", options.join_timeout, " s for ", listed(met_, names_), " of ", world_,
+  const std::string why = failed_ ? failure_ : str("waited ", options.join_timeout, " s for ", names_where([&](size_t r) { return !met_[r]; }), " of ", world_,
                                                    " processes: not started, or without a way to ", launch.master_address);
   outgoing_.push_back({{"failed", str(name(rank_), " failed: ", why)}});
   stop_ = true;
@@ -113,13 +105,17 @@ void Watch::explain() {
   check();
 }
 
+std::string Watch::names_where(const std::function<bool(size_t rank)>& holds) const {
+  std::vector<std::string> names;
+  for (int64_t r = 0; r < world_; ++r) {
+    if (holds(static_cast<size_t>(r))) names.push_back(name(r));
+  }
+  return join(names, ", ");
+}
+
 std::string Watch::behind() {
   const std::lock_guard lock(mutex_);
-  std::vector<std::string> late;
-  for (int64_t r = 0; r < world_; ++r) {
-    if (r != rank_ && begun_[static_cast<size_t>(r)] < collectives_) late.push_back(name(r));
-  }
-  return join(late, ", ");
+  return names_where([&](size_t r) { return static_cast<int64_t>(r) != rank_ && begun_[r] < collectives_; });
 }
 
 void Watch::set_failure(const std::string& text) {

@@ -52,6 +52,7 @@ class Watch {
   };
 
   std::string name(int64_t rank) const;
+  std::string names_where(const std::function<bool(size_t rank)>& holds) const;
   void run();
   void beat();
   void accept_peers();
