@@ -114,7 +114,7 @@ std::shared_ptr<Communicator> make_communicator(const Launch& launch, const Comm
   auto gloo = join_gloo(launch, options);
   const bool nccl = backend == "nccl" || (backend == "auto" && has_nccl());
   log::info("rank ", launch.rank, " of ", launch.world, " (", launch.launcher, "), ", nccl ? "NCCL and Gloo" : "Gloo");
-  return nccl ? join_nccl(std::move(gloo), launch, options) : gloo;
+  return nccl ? join_nccl(std::move(gloo)) : gloo;
 }
 
 int64_t agree(Communicator& group, int64_t value) {

@@ -17,10 +17,6 @@ namespace {
 
 using torch::Tensor;
 
-std::chrono::milliseconds milliseconds(double seconds) {
-  return std::chrono::milliseconds(static_cast<int64_t>(std::min(seconds, 1e8) * 1000));
-}
-
 Tensor bytes(const Tensor& x) { return x.view({-1}).view(torch::kUInt8); }
 
 // Elements up to which a sum gathers all parts whole: one exchange instead of two.
@@ -56,6 +52,10 @@ c10::intrusive_ptr<c10d::Store> open_store(const Launch& launch, double seconds)
 }
 
 }  // namespace
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(std::min(seconds, 1e8) * 1000));
+}
 
 class GlooCommunicator::Transport {
  public:

@@ -10,6 +10,8 @@
 
 namespace mose::dist {
 
+std::chrono::milliseconds milliseconds(double seconds);
+
 // What all groups of a run share.
 struct Run {
   Launch launch;

@@ -27,7 +27,7 @@ class NcclCommunicator : public Communicator {
       : gloo_(std::move(gloo)), device_(torch::kCUDA, static_cast<c10::DeviceIndex>(gloo_->run()->launch.local_rank)) {
     const Run& run = *gloo_->run();
     auto options = c10d::ProcessGroupNCCL::Options::create();
-    options->timeout = std::chrono::milliseconds(static_cast<int64_t>(run.options.collective_timeout * 1000));
+    options->timeout = milliseconds(run.options.collective_timeout);
     auto store = c10::make_intrusive<c10d::PrefixStore>(mose::str(gloo_->name(), "/nccl"), run.store);
     group_ = c10::make_intrusive<c10d::ProcessGroupNCCL>(store, static_cast<int>(rank()), static_cast<int>(size()), options);
   }
@@ -94,10 +94,10 @@ void require_nccl() {
   if (!has_nccl()) throw UsageError("distributed backend nccl: no CUDA device is available; use gloo");
 }
 
-std::shared_ptr<Communicator> join_nccl(std::shared_ptr<GlooCommunicator> gloo, const Launch& launch,
-                                        const CommunicatorOptions&) {
-  if (launch.local_rank >= c10::cuda::device_count()) {
-    throw UsageError(str("local rank ", launch.local_rank, ": this host has ", int{c10::cuda::device_count()},
+std::shared_ptr<Communicator> join_nccl(std::shared_ptr<GlooCommunicator> gloo) {
+  const int64_t local_rank = gloo->run()->launch.local_rank;
+  if (local_rank >= c10::cuda::device_count()) {
+    throw UsageError(str("local rank ", local_rank, ": this host has ", int{c10::cuda::device_count()},
                          " CUDA devices; start one process a device"));
   }
   return std::make_shared<NcclCommunicator>(std::move(gloo));

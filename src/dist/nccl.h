@@ -7,8 +7,7 @@ namespace mose::dist {
 
 bool has_nccl();       // this build has it and the machine has a GPU
 void require_nccl();   // UsageError that says what is missing
-// Tensors on the GPU `launch.local_rank` through NCCL, all else through `gloo`.
-std::shared_ptr<Communicator> join_nccl(std::shared_ptr<GlooCommunicator> gloo, const Launch& launch,
-                                        const CommunicatorOptions& options);
+// Tensors on the GPU of this process's local rank through NCCL, all else through `gloo`.
+std::shared_ptr<Communicator> join_nccl(std::shared_ptr<GlooCommunicator> gloo);
 
 }  // namespace mose::dist

@@ -7,7 +7,7 @@ bool has_nccl() { return false; }
 
 void require_nccl() { throw UsageError("distributed backend nccl: this program was built without CUDA; use gloo, or build with MOSE_CUDA"); }
 
-std::shared_ptr<Communicator> join_nccl(std::shared_ptr<GlooCommunicator>, const Launch&, const CommunicatorOptions&) {
+std::shared_ptr<Communicator> join_nccl(std::shared_ptr<GlooCommunicator>) {
   require_nccl();
   return nullptr;
 }
