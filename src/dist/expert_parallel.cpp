@@ -7,7 +7,6 @@
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "mose/nn/lora.h"
-#include "mose/optim/clip.h"
 
 namespace mose::dist {
 namespace {
@@ -140,12 +139,10 @@ Tensor whole_experts(const Tensor& part, Communicator& parallel) {
   return whole;
 }
 
-Tensor gradient_norm(const std::vector<optim::NamedParameter>& common, const std::vector<optim::NamedParameter>& experts,
-                     Communicator& parallel) {
-  const Tensor divided = optim::gradient_norm(experts).to(torch::kFloat64).square();
-  parallel.all_reduce(divided).wait();
-  const Tensor whole = optim::gradient_norm(common).to(torch::kFloat64).square();
-  return (whole + divided.to(whole.device())).sqrt().to(torch::kFloat32);
+Tensor whole_norm(const Tensor& common, const Tensor& divided, Communicator& parallel) {
+  const Tensor squared = divided.to(torch::kFloat64).square();
+  parallel.all_reduce(squared).wait();
+  return (common.to(torch::kFloat64).square() + squared.to(common.device())).sqrt().to(torch::kFloat32);
 }
 
 }  // namespace mose::dist

@@ -50,7 +50,7 @@ struct Part {
       whole = std::make_unique<optim::AdamW>(parameters, config);
     }
   }
-  Tensor norm() { return sharded ? sharded->squared_norm().sqrt().to(torch::kFloat32) : optim::gradient_norm(parameters); }
+  Tensor norm() { return sharded ? sharded->norm() : optim::gradient_norm(parameters); }
   void scale(const Tensor& norm, double max_norm) {
     sharded ? sharded->scale(norm, max_norm) : optim::scale_gradients(parameters, norm, max_norm);
   }
@@ -81,11 +81,7 @@ class Optimizer::Impl {
   Tensor finish(double max_norm) {
     for (Part* part : parts()) part->sharded ? part->sharded->finish() : part->reducer->finish();
     Tensor norm = common_->norm();
-    if (divided_) {
-      Tensor squared = divided_->norm().to(torch::kFloat64).square();
-      plan_.experts.parallel->all_reduce(squared).wait();
-      norm = (norm.to(torch::kFloat64).square() + squared.to(norm.device())).sqrt().to(torch::kFloat32);
-    }
+    if (divided_) norm = whole_norm(norm, divided_->norm(), *plan_.experts.parallel);
     if (max_norm > 0) {
       for (Part* part : parts()) part->scale(norm, max_norm);
     }
@@ -130,8 +126,9 @@ class Optimizer::Impl {
       const NamedParameter* parameter = owner(name);
       if (parameter == nullptr) throw DataError(mose::str("optimizer state: unknown tensor ", name));
       if (name.ends_with(".step")) {
+        own[name] = torch::empty({}, torch::kFloat32);
         reader.check(name, {}, 0, 1);
-        own[name] = state.at(name);
+        reader.read(name, 0, 1, own[name]);
         continue;
       }
       std::vector<int64_t> shape = parameter->tensor.sizes().vec();

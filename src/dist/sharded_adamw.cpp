@@ -50,7 +50,7 @@ class ShardedAdamW::Impl {
     for (const auto& parameter : parameters()) Tensor(parameter.tensor).mutable_grad().reset();
   }
 
-  Tensor squared_norm() {
+  Tensor norm() {
     const torch::NoGradGuard no_grad;
     Tensor sum;
     for (const Bucket& bucket : buckets_.buckets()) {
@@ -59,7 +59,7 @@ class ShardedAdamW::Impl {
     }
     if (!sum.defined()) sum = torch::zeros({}, torch::kFloat64);
     group_->all_reduce(sum).wait();
-    return sum;
+    return sum.sqrt().to(torch::kFloat32);
   }
 
   void scale(const Tensor& norm, double max_norm) {
@@ -164,13 +164,13 @@ ShardedAdamW::~ShardedAdamW() = default;
 
 void ShardedAdamW::arm() { impl_->arm(); }
 void ShardedAdamW::finish() { impl_->finish(); }
-Tensor ShardedAdamW::squared_norm() { return impl_->squared_norm(); }
+Tensor ShardedAdamW::norm() { return impl_->norm(); }
 void ShardedAdamW::scale(const Tensor& norm, double max_norm) { impl_->scale(norm, max_norm); }
 
 Tensor ShardedAdamW::clip(double max_norm) {
-  const Tensor norm = squared_norm().sqrt().to(torch::kFloat32);
-  if (max_norm > 0) scale(norm, max_norm);
-  return norm;
+  const Tensor before = norm();
+  if (max_norm > 0) scale(before, max_norm);
+  return before;
 }
 
 void ShardedAdamW::step(double learning_rate) { impl_->step(learning_rate); }

@@ -21,7 +21,6 @@
 
 #include "mose/dist/communicator.h"
 #include "mose/moe/layer.h"
-#include "mose/optim/adamw.h"
 
 namespace mose::dist {
 
@@ -40,9 +39,7 @@ void shard_experts(moe::MoeLayer& layer, std::shared_ptr<Communicator> parallel)
 // process of the group.
 torch::Tensor whole_experts(const torch::Tensor& part, Communicator& parallel);
 
-// The norm of a gradient of which `common` is the same on all processes and `experts` is divided over the group.
-// Both as optim::gradient_norm takes them; a float32 scalar.
-torch::Tensor gradient_norm(const std::vector<optim::NamedParameter>& common, const std::vector<optim::NamedParameter>& experts,
-                            Communicator& parallel);
+// The norm of a gradient from that of its part `common` to all processes and that of its part `divided` over the group; float32 scalars.
+torch::Tensor whole_norm(const torch::Tensor& common, const torch::Tensor& divided, Communicator& parallel);
 
 }  // namespace mose::dist

@@ -36,8 +36,8 @@ class ShardedAdamW {
   void arm();
   // Waits for the sums; gradients become undefined, since no process has them whole.
   void finish();
-  // The squared norm of the whole gradient, a float64 scalar on the parameters' device, after finish().
-  torch::Tensor squared_norm();
+  // Of the whole gradient, a float32 scalar on the parameters' device, after finish().
+  torch::Tensor norm();
   // Multiplies the gradient by min(1, max_norm / (norm + 1e-6)), as optim::scale_gradients.
   void scale(const torch::Tensor& norm, double max_norm);
   // Both; max_norm 0 only measures. Returns the norm before clipping, float32.

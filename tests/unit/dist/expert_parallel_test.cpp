@@ -66,7 +66,7 @@ void expect_equal(const std::shared_ptr<Communicator>& world, int64_t group_size
   }
   auto everything = whole_common;
   everything.insert(everything.end(), all_experts.begin(), all_experts.end());
-  EXPECT_NEAR(gradient_norm(common, experts, *groups.parallel).item<double>() / optim::gradient_norm(everything).item<double>(), 1, 1e-6);
+  EXPECT_NEAR(whole_norm(optim::gradient_norm(common), optim::gradient_norm(experts), *groups.parallel).item<double>() / optim::gradient_norm(everything).item<double>(), 1, 1e-6);
 
   // Evaluation, without gradients.
   const torch::NoGradGuard no_grad;
