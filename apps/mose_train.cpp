@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
           const auto launch = mose::dist::read_launch();
           const auto world = mose::dist::make_communicator(launch, {backend, timeout, join_timeout});
           if (launch.rank > 0) mose::log::set_quiet(true);
-          mose::dist::guarded(*world, [&] { 
+          mose::dist::guarded(*world, [&] {
             const mose::train::TrainOptions options{run, resume == "auto", world, launch.local_rank};
             if (!dry) return mose::train::train(recipe, options);
             const auto report = mose::train::dry_run(recipe, options);

@@ -26,7 +26,7 @@ bool matches(const std::string& name, const std::string& pattern) {
 bool chosen(const std::string& name, const std::vector<std::string>& patterns) {
   bool in = false;
   for (const auto& pattern : patterns) {
-    if (pattern.rfind('!', 0) == 0) {
+    if (pattern.starts_with('!')) {
       if (matches(name, pattern.substr(1))) in = false;
     } else if (matches(name, pattern)) {
       in = true;

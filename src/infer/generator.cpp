@@ -99,16 +99,15 @@ std::vector<Generation> generate(models::VisionLanguageModel& model, const std::
       image_rows.back() += picture.layout.rows();
     }
   }
-  const auto weight_type = model.parameters().front().scalar_type();
   std::vector<Tensor> images(prompts.size());  // [rows, D] of each prompt
   if (!tiles.empty()) {
-    images = model.encode_images(torch::cat(tiles).to(device, weight_type), layouts).rows_RD.split_with_sizes(image_rows);
+    images = model.encode_images(torch::cat(tiles).to(device), layouts).rows_RD.split_with_sizes(image_rows);
   }
 
   Running running;
   for (size_t i = 0; i < prompts.size(); ++i) running.prompts.push_back(i);
   auto cache = language::make_cache(model.config().language, static_cast<int64_t>(prompts.size()),
-                                    longest + sampling.max_new_tokens, torch::dtype(weight_type).device(device));
+                                    longest + sampling.max_new_tokens, torch::dtype(model.type()).device(device));
   // An answer is text: the token that stands for an image row is never chosen.
   const int64_t image_token = model.config().image_token_id;
   auto text_logits = [&](const Tensor& hidden_ND) {

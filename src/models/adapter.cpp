@@ -21,22 +21,18 @@ using torch::Tensor;
 const std::string kPrefix = "base_model.model.", kWrapped = ".base_layer";
 constexpr const char *kConfig = "adapter_config.json", *kWeights = "adapter_model.safetensors";
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 std::string parent_of(const std::string& name) { return name.substr(0, name.rfind('.')); }
 
 // One of the parameters that stacked experts hold themselves: gate_up_proj, down_proj.
 bool in_experts(const nn::LoraPlace& place) {
-  return place.weight.dim() == 3 && ends_with(place.name, "_proj");
+  return place.weight.dim() == 3 && place.name.ends_with("_proj");
 }
 
 // The name of the module that PEFT wraps. Phi's output projection is called dense there.
 std::string peft_module(const nn::LoraPlace& place, const nn::Adapters& adapters, bool phi) {
   if (in_experts(place)) {
     const std::string experts = parent_of(place.name);
-    const bool inner = ends_with(place.name, ".gate_up_proj") && adapters.count(experts + ".down_proj");
+    const bool inner = place.name.ends_with(".gate_up_proj") && adapters.count(experts + ".down_proj");
     return experts + (inner ? kWrapped : "");
   }
   return phi ? replace_all(place.name, ".self_attn.o_proj", ".self_attn.dense") : place.name;
@@ -52,7 +48,7 @@ bool fits(const nn::LoraPlace& place, const Tensor& a, const Tensor& b) {
 // A block of the tower behind the one whose states the model takes (import.h): it changes no answer.
 bool behind_features(const std::string& module, const vision::Config& tower) {
   const std::string blocks = "model.vision_tower.encoder.layers.";
-  return module.rfind(blocks, 0) == 0 && std::strtoll(module.c_str() + blocks.size(), nullptr, 10) >= tower.layers;
+  return module.starts_with(blocks) && std::strtoll(module.c_str() + blocks.size(), nullptr, 10) >= tower.layers;
 }
 
 // PEFT also writes the base's own weight where the head has an adapter. Another one than this model's is refused.
@@ -68,7 +64,7 @@ bool copies_base(const std::string& key, const Tensor& value, const VisionLangua
 const nn::LoraPlace& find_place(const std::vector<nn::LoraPlace>& places, const std::string& module, const Tensor& a,
                                 const Tensor& b, const std::string& where) {
   std::string name = replace_all(module, ".self_attn.dense", ".self_attn.o_proj");
-  if (name.rfind("model.layers.", 0) == 0) name = "model.language_model." + name.substr(6);
+  if (name.starts_with("model.layers.")) name = "model.language_model." + name.substr(6);
   const nn::LoraPlace* near = nullptr;
   for (const auto& place : places) {
     const bool stacked = place.weight.dim() == 3 && parent_of(place.name) == name.substr(0, name.find(kWrapped));
@@ -172,8 +168,8 @@ nn::Adapters read_adapter(const fs::path& dir, VisionLanguageModel& model) {
   nn::Adapters out;
   int64_t behind = 0;
   for (const auto& key : file.names()) {
-    const bool first = ends_with(key, ".lora_A.weight"), known = key.rfind(kPrefix, 0) == 0;
-    if (!known || (!first && !ends_with(key, ".lora_B.weight"))) {
+    const bool first = key.ends_with(".lora_A.weight"), known = key.starts_with(kPrefix);
+    if (!known || (!first && !key.ends_with(".lora_B.weight"))) {
       if (known && copies_base(key, file.get(key), model, where)) continue;
       throw DataError(str(where, ": tensor \"", key, "\": expected ", kPrefix, "<layer>.lora_A.weight or .lora_B.weight"));
     }

@@ -56,7 +56,7 @@ std::vector<LoraPlace> lora_places(torch::nn::Module& module) {
 std::vector<LoraPlace> lora_places(torch::nn::Module& module, const std::vector<std::string>& targets) {
   const auto all = lora_places(module);
   for (const auto& target : targets) {
-    const std::string pattern = target.rfind('!', 0) == 0 ? target.substr(1) : target;
+    const std::string pattern = target.starts_with('!') ? target.substr(1) : target;
     const auto fits = [&](const LoraPlace& place) { return matches(place.name, pattern); };
     if (target == pattern && std::none_of(all.begin(), all.end(), fits)) {
       throw UsageError(str("lora.targets: \"", target, "\" matches no linear layer of this model; the first of its ", all.size(), " is ",

@@ -89,10 +89,11 @@ struct CommunicatorOptions {
   double collective_timeout = 1800;
 };
 
-// Joins the others; one process needs no network (and uses none, unless it asks for nccl by name). With NCCL, tensors of the GPU `local_rank` go through it and
-// those of the CPU through Gloo. When a process has failed and this one has not noticed within `timeout`
-// (at most 10 s), because it hangs in a call that cannot be given up, it ends with exit code 1 and says why.
-// UsageError on an unknown backend or one that this build has not; Error when the others do not come.
+// Joins the others; one process needs no network (and uses none, unless it asks for nccl by name). A process joins once:
+// a second meeting at the same address can find the first one's server, which is about to end. With NCCL, tensors of the
+// GPU `local_rank` go through it and those of the CPU through Gloo. When a process has failed and this one has not noticed
+// within `timeout` (at most 10 s), because it hangs in a call that cannot be given up, it ends with exit code 1 and says
+// why. UsageError on an unknown backend or one that this build has not; Error when the others do not come.
 std::shared_ptr<Communicator> make_communicator(const Launch& launch, const CommunicatorOptions& options = {});
 
 // The largest value of all ranks: how a stop signal or a loss that is not finite becomes known to all in one step.
