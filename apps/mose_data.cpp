@@ -39,6 +39,14 @@ void add_scenes(CLI::App& app) {
   command.add_option("--val", options->val, "scenes of the Val split")->capture_default_str();
   command.add_option("--test", options->test, "scenes of the Test split")->capture_default_str();
   command.add_option("--seed", options->seed, "seed of every scene")->capture_default_str();
+  command.add_option("--hold-out", options->hold_out,
+                     "share of the combinations of class, place and weather that only Test has")
+      ->capture_default_str()
+      ->group("Rare situations");
+  command.add_option("--tail", options->tail,
+                     "the k-th class is drawn in proportion to k^-TAIL in Train and Val; 0 = all alike, as in Test")
+      ->capture_default_str()
+      ->group("Rare situations");
   command.add_option("--width", options->width, "pixels")->capture_default_str()->group("Picture");
   command.add_option("--height", options->height, "pixels")->capture_default_str()->group("Picture");
   command.add_option("--threads", options->threads, "threads; does not change the output")

@@ -76,7 +76,7 @@ class Layer : public torch::nn::Module {
     if (options.on_ffn_input) options.on_ffn_input(index_, ffn_input);
     if (swiglu_) return x + swiglu_->forward(ffn_input);
     if (gelu_) return x + gelu_->forward(ffn_input);
-    auto [out, routing] = sparse_->forward(ffn_input);
+    auto [out, routing] = sparse_->forward(ffn_input, options.control);
     routings.push_back({index_, std::move(routing)});
     return x + out;
   }
@@ -102,11 +102,15 @@ std::vector<Tensor*> tensors(moe::Routing& r) {
 
 // layer->forward in training, its activations computed again in the backward pass.
 Tensor recomputed(const std::shared_ptr<Layer>& layer, const Tensor& x_TD, const nn::SequencePlan& plan,
-                  const nn::RotaryTable& rotary, std::vector<LayerRouting>& routings) {
+                  const nn::RotaryTable& rotary, const moe::RouteControl* control, std::vector<LayerRouting>& routings) {
   const auto found = std::make_shared<std::vector<LayerRouting>>();  // of the run that was last
+  // The backward pass may come when the caller's is gone.
+  const auto kept = control ? std::make_shared<const moe::RouteControl>(*control) : nullptr;
   auto out = nn::recompute(*layer, [=](const Tensor& x) {
+    ForwardOptions options;
+    options.control = kept.get();
     found->clear();
-    nn::Tensors all{layer->forward(x, plan, rotary, {}, *found)};
+    nn::Tensors all{layer->forward(x, plan, rotary, options, *found)};
     for (LayerRouting& r : *found) {
       for (const Tensor* t : tensors(r.routing)) all.push_back(*t);
     }
@@ -150,7 +154,7 @@ class Llama : public LanguageBackbone {
     Tensor x_TD = embeddings_TD;
     for (size_t i = 0; i < layers_.size(); ++i) {
       if (options.on_layer_input) options.on_layer_input(static_cast<int64_t>(i), x_TD);
-      x_TD = options.recompute ? recomputed(layers_[i], x_TD, plan, rotary, out.routings)
+      x_TD = options.recompute ? recomputed(layers_[i], x_TD, plan, rotary, options.control, out.routings)
                                : layers_[i]->forward(x_TD, plan, rotary, options, out.routings);
     }
     if (options.cache) options.cache->advance(plan);

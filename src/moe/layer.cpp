@@ -7,7 +7,7 @@
 namespace mose::moe {
 
 MoeLayer::MoeLayer(const Config& config, int64_t width, int64_t intermediate, const SkillMap& map, ExpertForm form)
-    : width_(width) {
+    : width_(width), normalise_top_k_(config.normalise_top_k) {
   router_ = register_module("gate", make_router(config, width, map));
   experts_ = register_module(
       "experts",
@@ -19,11 +19,12 @@ MoeLayer::MoeLayer(const Config& config, int64_t width, int64_t intermediate, co
   expert_count_ = config.experts;
 }
 
-std::pair<torch::Tensor, Routing> MoeLayer::forward(const torch::Tensor& x_TD) {
+std::pair<torch::Tensor, Routing> MoeLayer::forward(const torch::Tensor& x_TD, const RouteControl* control) {
   if (x_TD.dim() != 2 || x_TD.size(1) != width_ || !x_TD.is_floating_point()) {
     throw Error(mose::str("moe layer: x is ", x_TD.scalar_type(), x_TD.sizes(), ": expected floating [tokens, ", width_, "]"));
   }
   Routing routing = router_->forward(x_TD);
+  if (control) steer(routing, *control, normalise_top_k_);
   const Dispatch dispatch = plan_dispatch(routing.experts_TK, expert_count_);
   const torch::Tensor rows_RD = gather_rows(x_TD, dispatch);
   const torch::Tensor out_RD = exchange_ ? exchange_->forward(rows_RD, dispatch.counts_E, *experts_)

@@ -79,7 +79,7 @@ void assess(Scene& scene) {
 }
 
 Json scene_facts(const Scene& scene, const std::string& image,
-                 const std::vector<std::array<double, 4>>& boxes) {
+                 const std::vector<std::array<double, 4>>& boxes, double hold_out) {
   Json facts;
   facts["id"] = scene.id;
   facts["image"] = image;
@@ -100,6 +100,7 @@ Json scene_facts(const Scene& scene, const std::string& image,
         {"risk", object.risk}, {"hidden", object.hidden},           {"box", boxes.at(i)}};
     if (!object.colour.empty()) json["colour"] = object.colour;
     if (!object.kind.empty()) json["kind"] = object.kind;
+    if (hold_out > 0) json["held_out"] = held_out(name, object.place, scene.weather, hold_out);
     objects.push_back(json);
     describe.push_back(where);
     reason.push_back(why);

@@ -72,13 +72,18 @@ void check(const Options& o) {
     throw UsageError(str("scenes: expected a width and height of 16:9 (640x360), found ", o.width,
                          "x", o.height));
   }
+  if (!(o.hold_out >= 0 && o.hold_out <= 0.5)) throw UsageError(str("scenes: hold-out: expected 0 to 0.5, found ", o.hold_out));
+  if (!(o.tail >= 0 && o.tail <= 3)) throw UsageError(str("scenes: tail: expected 0 to 3, found ", o.tail));
   within("threads", o.threads, 1, 256);
   if (o.out.empty()) throw UsageError("scenes: expected an output directory, found an empty path");
 }
 
 Json manifest(const Options& o) {
-  return {{"format", 1},    {"train", o.train}, {"val", o.val},      {"test", o.test},
-          {"seed", o.seed}, {"width", o.width}, {"height", o.height}};
+  Json json = {{"format", 1},    {"train", o.train}, {"val", o.val},      {"test", o.test},
+               {"seed", o.seed}, {"width", o.width}, {"height", o.height}};
+  if (o.hold_out > 0) json["hold_out"] = o.hold_out;
+  if (o.tail > 0) json["tail"] = o.tail;
+  return json;
 }
 
 // True when the data set is there already.
@@ -129,7 +134,7 @@ void write_text(const fs::path& path, const Json& json) {
 Rows make_scene(const Options& o, const Job& job) {
   const std::string stem = job.stem(), id = str(job.folder, "_", stem);
   const std::string image_name = str(job.folder, "/images/", stem, ".jpg");
-  const Scene scene = sample_scene(o.seed, id, o.width, o.height);
+  const Scene scene = sample_scene(o.seed, id, o.width, o.height, {o.hold_out, o.tail, job.split == "Test"});
   const Picture picture = draw_picture(scene, o.seed);
   coda::Annotation annotation = word_scene(scene, o.seed, picture.boxes);
   annotation.image = image_name;
@@ -150,7 +155,7 @@ Rows make_scene(const Options& o, const Job& job) {
   }
   write_text(o.out / "CODA-LM" / job.split / (id + ".json"), coda::annotation_to_json(annotation));
   write_text(o.out / "facts" / job.split / (id + ".json"),
-             scene_facts(scene, image_name, picture.boxes));
+             scene_facts(scene, image_name, picture.boxes, o.hold_out));
   return rows;
 }
 

@@ -94,16 +94,29 @@ Object make_object(const ClassSpec& spec, Place place, const Scene& scene, Rando
   return object;
 }
 
-// Adds one object where it hides nothing and is not hidden; false when there is no such place.
-bool add_object(Scene& scene, RandomStream& random) {
+bool allowed(const ClassSpec& spec, Place place, const Scene& scene, const Rarity& rarity) {
+  return rarity.test || !held_out(spec.name, place, scene.weather, rarity.hold_out);
+}
+
+const ClassSpec& draw_class(const Rarity& rarity, RandomStream& random) {
   const std::vector<ClassSpec>& specs = class_specs();
-  const ClassSpec& spec =
-      specs[static_cast<size_t>(random.integer(0, static_cast<int64_t>(specs.size()) - 1))];
+  if (rarity.test || rarity.tail <= 0) {
+    return specs[static_cast<size_t>(random.integer(0, static_cast<int64_t>(specs.size()) - 1))];
+  }
+  std::vector<double> weights;
+  for (size_t k = 1; k <= specs.size(); ++k) weights.push_back(std::pow(static_cast<double>(k), -rarity.tail));
+  return specs[random.weighted(weights)];
+}
+
+// Adds one object where it hides nothing and is not hidden; false when there is no such place.
+bool add_object(Scene& scene, const Rarity& rarity, RandomStream& random) {
+  const ClassSpec& spec = draw_class(rarity, random);
   if (scene.of(spec.name)) return false;
   std::vector<double> weights(spec.places.begin(), spec.places.end());
   double sum = 0;
   for (size_t i = 0; i < kPlaces; ++i) {
-    if (scene.at(static_cast<Place>(i))) weights[i] = 0;
+    const auto place = static_cast<Place>(i);
+    if (scene.at(place) || !allowed(spec, place, scene, rarity)) weights[i] = 0;
     sum += weights[i];
   }
   if (sum <= 0) return false;
@@ -122,7 +135,7 @@ bool add_object(Scene& scene, RandomStream& random) {
 }
 
 // Someone at the roadside steps out from behind a vehicle in the lane beside it.
-void add_hidden_walker(Scene& scene, RandomStream& random) {
+void add_hidden_walker(Scene& scene, const Rarity& rarity, RandomStream& random) {
   const bool left = random.chance(0.5);
   const Place lane = left ? Place::kLeftLane : Place::kRightLane;
   const Place side = left ? Place::kLeftRoadside : Place::kRightRoadside;
@@ -133,6 +146,7 @@ void add_hidden_walker(Scene& scene, RandomStream& random) {
   };
   const std::string vehicle = random.choice<std::string>({"car", "truck", "bus"});
   const std::string walker = random.chance(0.6) ? "pedestrian" : "dog";
+  if (!allowed(named(vehicle), lane, scene, rarity) || !allowed(named(walker), side, scene, rarity)) return;
   Object front = make_object(named(vehicle), lane, scene, random);
   Object behind = make_object(named(walker), side, scene, random);
   behind.hidden = true;
@@ -249,7 +263,11 @@ Extent nominal_extent(const Object& object, const Camera& camera) {
   return extent;
 }
 
-Scene sample_scene(uint64_t seed, const std::string& id, int64_t width, int64_t height) {
+bool held_out(const std::string& name, Place place, const std::string& weather, double share) {
+  return RandomStream(0, str("held out/", name, "/", place_name(place), "/", weather)).uniform() < share;
+}
+
+Scene sample_scene(uint64_t seed, const std::string& id, int64_t width, int64_t height, const Rarity& rarity) {
   RandomStream random(seed, id);
   Scene scene;
   scene.id = id;
@@ -271,10 +289,10 @@ Scene sample_scene(uint64_t seed, const std::string& id, int64_t width, int64_t 
   camera.horizon = camera.height * random.uniform(0.4, 0.45);
 
   const int64_t count = 2 + static_cast<int64_t>(random.weighted({0.2, 0.34, 0.3, 0.16}));
-  if (random.chance(0.13)) add_hidden_walker(scene, random);
+  if (random.chance(0.13)) add_hidden_walker(scene, rarity, random);
   for (int attempt = 0; attempt < 200 && static_cast<int64_t>(scene.objects.size()) < count;
        ++attempt) {
-    add_object(scene, random);
+    add_object(scene, rarity, random);
   }
   if (scene.objects.size() < 2) throw Error(str("scene ", id, ": no room for two objects"));
   std::stable_sort(scene.objects.begin(), scene.objects.end(),

@@ -66,8 +66,17 @@ struct Scene {
   bool dim() const { return weather == "fog" || time == "night"; }
 };
 
+// What a split lacks; see Options in mose/scenes/dataset.h.
+struct Rarity {
+  double hold_out = 0;  // share of combinations that are held out
+  double tail = 0;      // exponent of the classes' frequencies
+  bool test = true;     // a split with every combination, all classes alike
+};
+// Whether a combination is one of the held-out share: by a hash of the three, the same for every seed.
+bool held_out(const std::string& name, Place place, const std::string& weather, double share);
+
 // The scene of (seed, id). Width and height in pixels.
-Scene sample_scene(uint64_t seed, const std::string& id, int64_t width, int64_t height);
+Scene sample_scene(uint64_t seed, const std::string& id, int64_t width, int64_t height, const Rarity& rarity = {});
 
 // Fills in every object's risk and the scene's plan.
 void assess(Scene& scene);
@@ -80,7 +89,8 @@ struct Extent {
 Extent nominal_extent(const Object& object, const Camera& camera);
 
 // The facts file: see eval/facts.h. `boxes` are [x, y, w, h] in the order of scene.objects.
+// With `hold_out` > 0 every object says whether its combination is held out.
 Json scene_facts(const Scene& scene, const std::string& image,
-                 const std::vector<std::array<double, 4>>& boxes);
+                 const std::vector<std::array<double, 4>>& boxes, double hold_out = 0);
 
 }  // namespace mose::scenes

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "mose/core/error.h"
 #include "mose/core/log.h"
@@ -24,6 +25,16 @@ skills::Dataset load_split(const fs::path& dir, const std::string& split, const 
     throw DataError(str(dir.string(), ": split ", split, " has no sample of form ", config.form));
   }
   return dataset;
+}
+
+// The samples of the first `scenes` images: ids begin with the image's name ("val_0001/single").
+void keep_scenes(std::vector<skills::Sample>& samples, int64_t scenes) {
+  std::set<std::string> kept;
+  std::erase_if(samples, [&](const skills::Sample& s) {
+    const std::string scene = s.id.substr(0, s.id.find('/'));
+    if (static_cast<int64_t>(kept.size()) < scenes) kept.insert(scene);
+    return !kept.contains(scene);
+  });
 }
 
 // The layouts of a dataset's images, each found once.
@@ -61,6 +72,8 @@ Corpus load_corpus(const Recipe& recipe, const fs::path& run) {
     }
   }
   Corpus corpus{load_split(dir, config.train_split, config), load_split(dir, config.validation_split, config)};
+  if (config.max_scenes > 0) keep_scenes(corpus.train.samples, config.max_scenes);
+  for (auto& sample : corpus.train.samples) skills::disturb_labels(sample, corpus.train.taxonomy, config.labels, recipe.seed());
   log::info("data: ", corpus.train.samples.size(), " training and ", corpus.validation.samples.size(),
             " validation samples from ", dir.string());
   return corpus;

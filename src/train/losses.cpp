@@ -111,6 +111,14 @@ void add_router_losses(const models::VisionLanguageModel& model, const std::vect
   }
 }
 
+Tensor oracle_shares(const moe::RouterLabels& labels, const moe::SkillMap& map) {
+  const auto rows = [](const Tensor& weight_T) { return (weight_T > 0).to(torch::kFloat32).unsqueeze(1); };
+  const Tensor has_skill = rows(labels.skill_weight_T), has_stage = rows(labels.stage_weight_T) * (1 - has_skill);
+  const Tensor of_stage_GS = at::one_hot(map.skill_stage_S, map.stages).t().to(torch::kFloat32);
+  const Tensor skills_TS = labels.skill_TS * has_skill + at::mm(labels.stage_TG * has_stage, of_stage_GS / of_stage_GS.sum(1, true));
+  return at::mm(skills_TS, map.assignment_SE.to(skills_TS.options()));
+}
+
 BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batch,
                      const StepWeights& weights, const Normalisers& whole, const WordTables* words, const Compute& compute) {
   const nn::AutocastGuard autocast(batch.tokens_T.device().type(), compute.autocast);
@@ -123,6 +131,11 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
   if (weights.language()) {
     language::ForwardOptions options;
     options.recompute = compute.recompute;
+    moe::RouteControl oracle;
+    if (compute.route_by_labels && model.sparse()) {
+      oracle.given_TE = oracle_shares(batch.labels, model.skill_map());
+      options.control = &oracle;
+    }
     const auto outputs = model.forward(batch.tokens_T, batch.plan, images.rows_RD, options);
     if (weights.lm != 0 && whole.rows > 0) r.lm = language_loss(model, outputs.hidden_TD, batch, weights, whole, r);
     if (weights.routers() && !outputs.routings.empty()) {

@@ -16,6 +16,8 @@ void DataConfig::visit(FieldVisitor& v) {
   v.field("form", form, "which form of the dataset to train on", {"single_turn", "multi_turn"});
   v.field("regions", regions, "also train on region questions");
   v.field("skip_bad", skip_bad, "leave out malformed annotations (counted and listed) instead of stopping");
+  v.field("max_scenes", max_scenes, "use the first so many images of the training split, with all their samples; 0 = all", 0, 1e9);
+  v.group("labels", labels, "controls on the skill labels of the training split");
   v.field("max_validation", max_validation, "samples that validation measures on", 1, 1e9);
   v.field("vocabulary", vocabulary, "entries of the tokenizer trained when the model starts from nothing", 300, 1e6);
   v.group("encode", encode, "from samples to tokens and labels");
@@ -56,6 +58,8 @@ void StageConfig::visit(FieldVisitor& v) {
   v.group("lora", lora, "low-rank adapters, trained on a frozen model and merged at the end of the stage; null = none");
   v.field("upcycle", upcycle, "at the start: none, sparse (by the recipe's moe) or wide (its dense twin)",
           {"none", "sparse", "wide"});
+  v.field("route_by", route_by, "labels: an oracle, in training and validation; labelled rows go to the experts of their labels",
+          {"router", "labels"});
   v.field("router_form", router_form, "kind router: over cached activations, or through the trainer",
           {"cached", "plain"});
   v.field("cache_tokens", cache_tokens, "rows a layer kept in memory by the cached form", 1, 1e12);
@@ -86,6 +90,7 @@ void Recipe::visit(FieldVisitor& v) {
   v.field("keep_checkpoints", keep_checkpoints, "how many of the newest checkpoints stay", 1, 1e6);
   v.field("milestone_every", milestone_every, "checkpoints at multiples of so many steps stay for good; 0 = none", 0, 1e9);
   v.field("best", best, "a loss of validation (loss, loss_plan, ...): the model at its least value is kept in RUN/best; empty = none");
+  v.field("expert_removal", expert_removal, "measure at the end each skill's validation loss without each expert, into routing.json");
   v.field("stall_warning", stall_warning, "seconds without a finished step after which the log says so; 0 = never", 0, 1e6);
 }
 
@@ -104,6 +109,9 @@ void check_recipe(const Recipe& recipe) {
     }
     if (stage.lora && (stage.name.empty() || stage.name[0] == '.' || stage.name.find('/') != std::string::npos)) {
       throw UsageError(str("recipe: stage \"", stage.name, "\": its adapters go to a folder of its name, which this cannot be"));
+    }
+    if (stage.route_by == "labels" && stage.kind != "finetune") {
+      throw UsageError(str("recipe: stage ", stage.name, ": route_by = labels goes with kind finetune, found ", stage.kind));
     }
     if (recipe.data.loader.batch_samples % stage.accumulate != 0) {
       throw UsageError(str("recipe: stage ", stage.name, ": accumulate = ", stage.accumulate,

@@ -50,6 +50,55 @@ Json measure_routing(models::VisionLanguageModel& model, const std::vector<data:
   return result;
 }
 
+namespace {
+
+struct SkillLoss {
+  torch::Tensor rows_S, sum_S;
+  std::vector<double> mean() const {
+    const auto mean_S = (sum_S / rows_S.clamp_min(1e-12)).contiguous();
+    return {mean_S.data_ptr<double>(), mean_S.data_ptr<double>() + mean_S.numel()};
+  }
+};
+
+SkillLoss loss_by_skill(models::VisionLanguageModel& model, const std::vector<data::Batch>& batches,
+                        const std::vector<torch::Tensor>& images, int64_t removed) {
+  const auto skills = model.skill_map().assignment_SE.size(0);
+  SkillLoss out{torch::zeros({skills}, torch::kFloat64), torch::zeros({skills}, torch::kFloat64)};
+  const moe::RouteControl control{{}, removed};
+  language::ForwardOptions options;
+  if (removed >= 0) options.control = &control;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const auto& batch = batches[i];
+    const auto hidden_TD = model.forward(batch.tokens_T, batch.plan, images[i], options).hidden_TD;
+    const auto rows = ((batch.targets_T >= 0) & (batch.labels.skill_weight_T > 0)).nonzero().squeeze(1);
+    if (rows.numel() == 0) continue;
+    const auto logits_RV = model.logits(hidden_TD.index_select(0, rows)).to(torch::kFloat32);
+    const auto losses_R = at::cross_entropy_loss(logits_RV, batch.targets_T.index_select(0, rows), {}, at::Reduction::None);
+    const auto label_RS = batch.labels.skill_TS.index_select(0, rows).to(torch::kCPU, torch::kFloat64);
+    out.rows_S += label_RS.sum(0);
+    out.sum_S += at::mv(label_RS.t(), losses_R.to(torch::kCPU, torch::kFloat64));
+  }
+  return out;
+}
+
+}  // namespace
+
+Json measure_removal(models::VisionLanguageModel& model, const std::vector<data::Batch>& batches) {
+  const torch::NoGradGuard no_grad;
+  const auto& moe = *model.config().language.moe;
+  std::vector<torch::Tensor> images;  // as the decoder takes them, encoded once
+  for (const auto& batch : batches) {
+    images.push_back(batch.pixels_BCHW.defined() ? model.encode_images(batch.pixels_BCHW, batch.layouts).rows_RD : torch::Tensor());
+  }
+  const auto whole = loss_by_skill(model, batches, images, -1);
+  const auto* rows = whole.rows_S.data_ptr<double>();
+  Json result = {{"rows", std::vector<double>(rows, rows + whole.rows_S.numel())}, {"loss", whole.mean()}, {"without", nullptr}};
+  if (moe.top_k >= moe.experts) return result;
+  result["without"] = Json::array();
+  for (int64_t e = 0; e < moe.experts; ++e) result["without"].push_back(loss_by_skill(model, batches, images, e).mean());
+  return result;
+}
+
 Json routing_header(const models::VisionLanguageModel& model, const skills::Taxonomy& taxonomy) {
   Json j;
   j["stages"] = Json::array();

@@ -20,13 +20,13 @@
 namespace mose::train {
 namespace {
 
-Json validate(Session& session, const StepWeights& weights) {
+Json validate(Session& session, const StepWeights& weights, const Compute& compute) {
   const torch::NoGradGuard no_grad;
   LossReport sum;
   const size_t batches = session.validation.size(), world = static_cast<size_t>(session.world->size());
   for (size_t i = static_cast<size_t>(session.world->rank()); i < batches; i += world) {
     const auto& batch = session.validation[i];
-    sum.add(batch_loss(*session.bundle.model, batch, weights, normalisers(batch, weights), &session.words, session.compute()).report);
+    sum.add(batch_loss(*session.bundle.model, batch, weights, normalisers(batch, weights), &session.words, compute).report);
   }
   sum_reports(*session.world, sum, session.device);
   for (auto* part : sum.tensors()) {
@@ -90,6 +90,11 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
   log::info("stage ", stage.name, " (", stage.kind, "): ", stage.steps, " steps, ", human_count(static_cast<double>(trained)),
             " trainable parameters, ", loader.samples(), " samples");
 
+  Compute compute = session.compute();
+  compute.route_by_labels = stage.route_by == "labels";
+  if (compute.route_by_labels && !model.sparse()) {
+    throw UsageError(str("stage ", stage.name, ": route_by = labels on a dense model, which routes nothing; set upcycle to sparse"));
+  }
   auto checkpoint = [&] {
     state.loader = loader.state();
     state.seconds = session.seconds();
@@ -127,7 +132,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
         torch::manual_seed(RandomStream(session.recipe.seed(), str("dropout/", stage.name, "/", number)).next());
         nn::set_dropout(session.adapters, stage.lora->dropout);
       }
-      auto result = batch_loss(model, data::to_device(part, session.device), weights, start.whole, &session.words, session.compute());
+      auto result = batch_loss(model, data::to_device(part, session.device), weights, start.whole, &session.words, compute);
       if (result.loss.requires_grad()) result.loss.backward();
       report.add(result.report);
     }
@@ -173,7 +178,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
     const bool last = state.stage_step == stage.steps;
     const int64_t validate_every = session.recipe.validate_every, checkpoint_every = session.recipe.checkpoint_every;
     if (last || (validate_every > 0 && state.step % validate_every == 0)) {
-      Json line = validate(session, weights);
+      Json line = validate(session, weights, compute);
       line["stage"] = stage.name;
       line["validation"] = true;
       session.write(line, "validation");

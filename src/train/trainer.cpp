@@ -121,6 +121,9 @@ void report_routing(Session& session, const char* moment) {
   const fs::path file = session.run / "routing.json";
   Json report = fs::exists(file) ? load_json(file) : routing_header(*session.bundle.model, session.bundle.taxonomy);
   report[moment] = measure_routing(*session.bundle.model, session.validation);
+  if (session.recipe.expert_removal && moment == std::string("final")) {
+    report["removal"] = measure_removal(*session.bundle.model, session.validation);
+  }
   save_json(file, report, -1);
   const auto& m = report[moment];
   auto percent = [](const Json& value) { return value.is_number() ? fixed(100 * value.get<double>(), 1) + " %" : "-"; };

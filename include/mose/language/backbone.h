@@ -62,6 +62,7 @@ struct ForwardOptions {
   nn::KvCache* cache = nullptr;
   // Keep the layers' inputs only and run every layer again in the backward pass (nn/recompute.h).
   bool recompute = false;
+  const moe::RouteControl* control = nullptr;  // of every sparse layer
   // Sees the hidden states that enter every layer.
   std::function<void(int64_t layer, const torch::Tensor& x_TD)> on_layer_input;
   // Sees the input of every layer's FFN (what a router of that layer gets).

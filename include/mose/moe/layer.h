@@ -127,10 +127,11 @@ class MoeLayer : public torch::nn::Module {
   MoeLayer(const Config& config, int64_t width, int64_t intermediate, const SkillMap& map,
            ExpertForm form = ExpertForm::kSwiglu);
 
+  // With `control`, some choices are made for the router (routing.h).
   // y = sum over the K chosen experts of weight * expert(x), plus sigmoid(shared_expert_gate x) *
   // shared_expert(x) where there is one, in the type of x. Every token is served (but see deepspeed095)
   // and repeated calls are bitwise equal.
-  std::pair<torch::Tensor, Routing> forward(const torch::Tensor& x_TD);
+  std::pair<torch::Tensor, Routing> forward(const torch::Tensor& x_TD, const RouteControl* control = nullptr);
 
   Router& router() { return *router_; }
   Experts& experts() { return *experts_; }
@@ -144,6 +145,7 @@ class MoeLayer : public torch::nn::Module {
   std::shared_ptr<ExpertExchange> exchange_;
   std::shared_ptr<nn::SwiGlu> shared_expert_;
   std::shared_ptr<nn::Linear> shared_expert_gate_;
+  bool normalise_top_k_;
 };
 
 }  // namespace mose::moe

@@ -28,4 +28,16 @@ struct Routing {
   bool experts_taught = false;  // skill: the expert logits are taught labels_TS * A
 };
 
+// Takes decisions away from the routers, for oracles and for looking inside.
+struct RouteControl {
+  torch::Tensor given_TE;  // float32: a row that sums to 1 stands in for the router's probabilities, a row of 0 leaves
+                           // them; undefined = all are the router's
+  int64_t removed = -1;    // an expert that no row goes to; -1 = none
+};
+
+// Chooses experts_TK and weights_TK anew from the controlled probabilities. The router's own probabilities and logits
+// stay, so losses and statistics of them still see the router. No capacity is kept (deepspeed095). Error when the given
+// rows do not fit, or no `top_k` experts are left.
+void steer(Routing& routing, const RouteControl& control, bool normalise_top_k);
+
 }  // namespace mose::moe

@@ -19,6 +19,10 @@ struct Options {
   int64_t train = 0, val = 0, test = 0;  // scenes of each split
   uint64_t seed = 0;
   int64_t width = 640, height = 360;  // pixels, 16:9 within rounding
+  // Rare situations. Of every 100 combinations of class, place and weather about 100 * hold_out never occur in Train
+  // and Val; Test has them all, its facts files say which ("held_out" of an object). With a tail the k-th class of the
+  // world's list is drawn in Train and Val in proportion to k^-tail; Test draws all classes alike.
+  double hold_out = 0, tail = 0;
   int64_t threads = 2;                // does not change a byte of the output
 };
 

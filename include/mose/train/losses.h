@@ -49,11 +49,17 @@ struct LossReport {
 void add_router_losses(const models::VisionLanguageModel& model, const std::vector<moe::Routing>& routings,
                        const moe::RouterLabels& labels, LossReport& report);
 
-// How a forward pass is computed; the values are the same but for rounding.
+// How a forward pass is computed; the first two change values by rounding alone.
 struct Compute {
   bool recompute = false;       // the decoder's layers again in the backward pass
   nn::AutocastState autocast;
+  bool route_by_labels = false;  // sparse layers send labelled rows where `oracle_shares` says
 };
+
+// Shares of the experts [T, E] that the rows' own labels ask for: skill labels through the assignment; a row that has
+// a stage label alone spreads over the stage's skills; rows without labels are 0. A row's label is made from the whole
+// answer and so knows a little of the words that follow it.
+torch::Tensor oracle_shares(const moe::RouterLabels& labels, const moe::SkillMap& map);
 
 struct BatchLoss {
   torch::Tensor loss;  // carries gradient

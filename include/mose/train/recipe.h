@@ -13,6 +13,7 @@
 #include "mose/nn/lora.h"
 #include "mose/optim/adamw.h"
 #include "mose/optim/schedule.h"
+#include "mose/skills/disturb.h"
 #include "mose/vision/preprocess.h"
 
 namespace mose::train {
@@ -26,6 +27,8 @@ struct DataConfig {
   std::string form = "single_turn";
   bool regions = true;           // also train on region questions
   bool skip_bad = false;
+  int64_t max_scenes = 0;        // images of the training split that are used, with all their samples; 0 = all
+  skills::LabelControls labels;  // of the training split alone
   int64_t max_validation = 64;   // samples that routing and validation losses are measured on
   int64_t vocabulary = 1500;     // of the tokenizer trained when the model starts from nothing
   data::EncodeConfig encode;
@@ -57,6 +60,7 @@ struct StageConfig {
   std::vector<std::string> trainable;  // patterns with *, a later "!pattern" takes out; empty = the kind's, or none beside lora
   std::optional<nn::LoraConfig> lora;  // adapters: attached at the start, merged at the end
   std::string upcycle = "none";        // at the start: none, sparse (the recipe's moe), wide (its dense twin)
+  std::string route_by = "router";     // or "labels", an oracle: labelled rows go to the experts of their own labels
   std::string router_form = "cached";  // of kind router: cached or plain
   int64_t cache_tokens = 200000;       // rows a layer that the cached form keeps in memory
   int64_t cache_batch = 2048;          // rows of one of its steps
@@ -88,6 +92,7 @@ struct Recipe {
   int64_t keep_checkpoints = 2;
   int64_t milestone_every = 0;   // steps; checkpoints that stay for good, 0 = none
   std::string best;              // a key of validation's lines: RUN/best/ is the model where it was least; empty = none
+  bool expert_removal = false;   // at the end: the validation loss of each skill without each expert, in routing.json
   double stall_warning = 300;    // seconds without a finished step
 
   void visit(FieldVisitor& v);

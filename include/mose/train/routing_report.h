@@ -14,6 +14,11 @@ namespace mose::train {
 // "skill_accuracy", "assigned_share": means over the layers that have them, else null}
 Json measure_routing(models::VisionLanguageModel& model, const std::vector<data::Batch>& batches);
 
+// What each expert is worth to each skill: {"rows": [S], "loss": [S], "without": [E][S]}, the mean loss of the words
+// predicted from rows of a skill (soft labels count by their share; 0 where a skill has no such row), with all experts
+// and without each of them in every sparse layer. "without" is null where top_k leaves no other expert.
+Json measure_removal(models::VisionLanguageModel& model, const std::vector<data::Batch>& batches);
+
 // {"stages", "skills", "skill_stage", "assignment", "before": null, "after": null}
 Json routing_header(const models::VisionLanguageModel& model, const skills::Taxonomy& taxonomy);
 

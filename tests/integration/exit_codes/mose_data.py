@@ -56,6 +56,8 @@ CASES = [
     Case("only bad annotations left out", [*PREPARE, "--skip-bad"], 3, ["val_0001.json"], coda.truncated, OUT),
     Case("nothing asked for", [*PREPARE, "--no-single-turn", "--no-multi-turn"], 2, ["single-turn"], coda.make, OUT),
     Case("missing taxonomy", [*PREPARE, "--taxonomy", "{dir}/none.json"], 3, ["{dir}/none.json"], coda.make, OUT),
+    Case("nearly everything held out", ["scenes", "--out", "{dir}/scenes", "--train", "1", "--hold-out", "0.9"], 2,
+         ["hold-out", "0.9"], untouched=["scenes"]),
     Case("full disk", PREPARE, 1, ["mini.jsonl", "No space left on device"], full_disk),
     Case("out is a file", PREPARE, 1, ["{dir}/out"], out_is_a_file, ["out"]),
     Case("full disk behind stdout", ["stats", "{dir}/out"], 1, ["standard output"], prepared, stdout_to="/dev/full"),
