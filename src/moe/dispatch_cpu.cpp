@@ -6,14 +6,16 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "nn/cpu/tensors.h"
 
 namespace mose::moe::cpu {
 namespace {
 
 using torch::Tensor;
 
-#define MOSE_DISPATCH_FLOATING(type, name, ...) \
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, type, name, __VA_ARGS__)
+// The types that nn/cpu has no kernels for.
+#define MOSE_DISPATCH_OTHERS(type, name, ...) \
+  AT_DISPATCH_SWITCH(type, name, AT_DISPATCH_CASE(at::kDouble, __VA_ARGS__) AT_DISPATCH_CASE(at::kHalf, __VA_ARGS__))
 
 // Rows a thread takes at least: about 32 thousand elements.
 int64_t grain(int64_t row_elements) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, row_elements)); }
@@ -92,23 +94,24 @@ Tensor top_k_indices(const Tensor& values_TE, int64_t k) {
   return indices;
 }
 
-Tensor sum_choices(const Tensor& rows_RD, const Tensor& row_TK) {
-  const Tensor rows = rows_RD.contiguous();
-  Tensor out = torch::empty({row_TK.size(0), rows.size(1)}, rows.options());
-  MOSE_DISPATCH_FLOATING(rows.scalar_type(), "sum_choices", [&] {
-    weighted_sum<scalar_t>(rows.const_data_ptr<scalar_t>(), nullptr, row_TK.const_data_ptr<int64_t>(),
-                           out.mutable_data_ptr<scalar_t>(), row_TK.size(0), row_TK.size(1), rows.size(1));
-  });
-  return out;
-}
+Tensor sum_choices(const Tensor& rows_RD, const Tensor& row_TK) { return combine(rows_RD, Tensor(), row_TK); }
 
 Tensor combine(const Tensor& rows_RD, const Tensor& weights_TK, const Tensor& row_TK) {
-  const Tensor rows = rows_RD.contiguous(), weights = weights_TK.contiguous();
-  Tensor out = torch::empty({row_TK.size(0), rows.size(1)}, rows.options());
-  MOSE_DISPATCH_FLOATING(rows.scalar_type(), "combine", [&] {
-    weighted_sum<scalar_t>(rows.const_data_ptr<scalar_t>(), weights.const_data_ptr<float>(),
-                           row_TK.const_data_ptr<int64_t>(), out.mutable_data_ptr<scalar_t>(), row_TK.size(0),
-                           row_TK.size(1), rows.size(1));
+  const Tensor rows = rows_RD.contiguous(), weights = weights_TK.defined() ? weights_TK.contiguous() : weights_TK;
+  const int64_t tokens = row_TK.size(0), k = row_TK.size(1), width = rows.size(1);
+  const float* w = weights.defined() ? weights.const_data_ptr<float>() : nullptr;
+  const int64_t* row = row_TK.const_data_ptr<int64_t>();
+  Tensor out = torch::empty({tokens, width}, rows.options());
+  if (nn::cpu::has_kernels(rows)) {
+    nn::cpu::with_kernels(rows, [&]<class T>(const auto& kernels, T) {
+      nn::cpu::for_rows(tokens, k * width, [&](int64_t begin, int64_t end) {
+        kernels.weighted_sum(nn::cpu::in<T>(rows), w, row, nn::cpu::out<T>(out), begin, end, k, width);
+      });
+    });
+    return out;
+  }
+  MOSE_DISPATCH_OTHERS(rows.scalar_type(), "combine", [&] {
+    weighted_sum<scalar_t>(rows.const_data_ptr<scalar_t>(), w, row, out.mutable_data_ptr<scalar_t>(), tokens, k, width);
   });
   return out;
 }
@@ -118,7 +121,17 @@ CombineGradients combine_backward(const Tensor& grad_TD, const Tensor& rows_RD, 
   const Tensor grad = grad_TD.contiguous(), rows = rows_RD.contiguous(), weights = weights_TK.contiguous();
   CombineGradients out{torch::empty_like(rows), torch::empty_like(weights)};
   const int64_t k = row_TK.size(1), width = rows.size(1);
-  MOSE_DISPATCH_FLOATING(rows.scalar_type(), "combine_backward", [&] {
+  if (nn::cpu::has_kernels(rows)) {
+    nn::cpu::with_kernels(rows, [&]<class T>(const auto& kernels, T) {
+      nn::cpu::for_rows(row_TK.size(0), k * width, [&](int64_t begin, int64_t end) {
+        kernels.weighted_sum_backward(nn::cpu::in<T>(grad), nn::cpu::in<T>(rows), nn::cpu::in<float>(weights),
+                                      row_TK.const_data_ptr<int64_t>(), nn::cpu::out<T>(out.rows_RD),
+                                      nn::cpu::out<float>(out.weights_TK), begin, end, k, width);
+      });
+    });
+    return out;
+  }
+  MOSE_DISPATCH_OTHERS(rows.scalar_type(), "combine_backward", [&] {
     using Sum = at::opmath_type<scalar_t>;
     const scalar_t* dy = grad.const_data_ptr<scalar_t>();
     const scalar_t* r = rows.const_data_ptr<scalar_t>();
@@ -132,22 +145,12 @@ CombineGradients combine_backward(const Tensor& grad_TD, const Tensor& rows_RD, 
         const scalar_t* in = r + row[i] * width;
         scalar_t* to = dr + row[i] * width;
         const Sum weight = static_cast<Sum>(w[i]);
-        // Eight partial sums, so that the dot product can use vector registers; their order is fixed.
-        Sum dot[8] = {};
-        int64_t d = 0;
-        for (; d + 8 <= width; d += 8) {
-          for (int64_t j = 0; j < 8; ++j) {
-            const Sum g = static_cast<Sum>(y[d + j]);
-            dot[j] += g * static_cast<Sum>(in[d + j]);
-            to[d + j] = static_cast<scalar_t>(weight * g);
-          }
-        }
-        for (; d < width; ++d) {
-          dot[0] += static_cast<Sum>(y[d]) * static_cast<Sum>(in[d]);
-          to[d] = static_cast<scalar_t>(weight * static_cast<Sum>(y[d]));
-        }
         Sum total = 0;
-        for (const Sum part : dot) total += part;
+        for (int64_t d = 0; d < width; ++d) {
+          const Sum g = static_cast<Sum>(y[d]);
+          total += g * static_cast<Sum>(in[d]);
+          to[d] = static_cast<scalar_t>(weight * g);
+        }
         dw[i] = static_cast<float>(total);
       }
     });

@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include "mose/nn/fused.h"
+
 namespace mose::moe {
 namespace {
 
@@ -37,24 +39,9 @@ Tensor empty_gradient(const Tensor& weight, const std::vector<int64_t>& counts_E
   return grad;
 }
 
-struct Swiglu {
-  Tensor hidden_RF;  // silu(gate) * up
-  Tensor silu_RF;    // silu(gate)
-};
-
-Swiglu swiglu(const Tensor& gate_up_RF2) {
-  const int64_t f = gate_up_RF2.size(1) / 2;
-  const Tensor silu = at::silu(gate_up_RF2.narrow(1, 0, f));
-  return {silu * gate_up_RF2.narrow(1, f, f), silu};
-}
-
-// Writes the gradient of gate‖up into `grad`, from that of hidden.
-void swiglu_backward(const Tensor& grad_hidden_RF, const Tensor& gate_up_RF2, const Tensor& silu_RF,
-                     Tensor grad_RF2) {
-  const int64_t f = gate_up_RF2.size(1) / 2;
-  Tensor grad_gate = grad_RF2.narrow(1, 0, f), grad_up = grad_RF2.narrow(1, f, f);
-  at::mul_out(grad_up, grad_hidden_RF, silu_RF);
-  at::silu_backward_out(grad_gate, grad_hidden_RF * gate_up_RF2.narrow(1, f, f), gate_up_RF2.narrow(1, 0, f));
+// out = x W^T
+void multiply(Tensor out_RO, const Tensor& x_RD, const Tensor& weight_OD) {
+  if (!nn::multiply_few_rows(x_RD, weight_OD, out_RO)) at::mm_out(out_RO, x_RD, weight_OD.t());
 }
 
 class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
@@ -65,15 +52,14 @@ class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
     if (grouped) {
       const Tensor ends = row_ends(counts_E, rows.device());
       pre = at::_grouped_mm(rows, gate_up.transpose(1, 2), ends);
-      out = at::_grouped_mm(swiglu(pre).hidden_RF, down.transpose(1, 2), ends);
+      out = at::_grouped_mm(nn::silu_mul_halves(pre), down.transpose(1, 2), ends);
     } else {
       pre = at::empty({rows.size(0), gate_up.size(1)}, rows.options());
       out = at::empty({rows.size(0), down.size(1)}, rows.options());
       // All of one expert before the next: its hidden rows are still in cache for the second product.
       for_each_group(counts_E, [&](int64_t e, int64_t begin, int64_t n) {
-        Tensor pre_e = pre.narrow(0, begin, n), out_e = out.narrow(0, begin, n);
-        at::mm_out(pre_e, rows.narrow(0, begin, n), gate_up.select(0, e).t());
-        at::mm_out(out_e, swiglu(pre_e).hidden_RF, down.select(0, e).t());
+        multiply(pre.narrow(0, begin, n), rows.narrow(0, begin, n), gate_up.select(0, e));
+        multiply(out.narrow(0, begin, n), nn::silu_mul_halves(pre.narrow(0, begin, n)), down.select(0, e));
       });
     }
     // Frozen experts need no rows in the backward pass.
@@ -91,25 +77,22 @@ class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
     Tensor grad_rows, grad_gate_up, grad_down;
     if (ctx->saved_data["grouped"].toBool()) {
       const Tensor ends = row_ends(counts_E, pre.device());
-      const Swiglu s = swiglu(pre);
-      const Tensor grad_hidden = at::_grouped_mm(grad_out, down, ends);
-      Tensor grad_pre = at::empty_like(pre);
-      swiglu_backward(grad_hidden, pre, s.silu_RF, grad_pre);
+      const Tensor grad_pre = at::empty_like(pre);
+      const Tensor hidden = nn::silu_mul_halves_backward(at::_grouped_mm(grad_out, down, ends), pre, grad_pre);
       if (ctx->needs_input_grad(0)) grad_rows = at::_grouped_mm(grad_pre, gate_up, ends);
       if (ctx->needs_input_grad(1)) grad_gate_up = at::_grouped_mm(grad_pre.t(), rows, ends);
-      if (ctx->needs_input_grad(2)) grad_down = at::_grouped_mm(grad_out.t(), s.hidden_RF, ends);
+      if (ctx->needs_input_grad(2)) grad_down = at::_grouped_mm(grad_out.t(), hidden, ends);
     } else {
       if (ctx->needs_input_grad(0)) grad_rows = at::empty({pre.size(0), gate_up.size(2)}, pre.options());
       if (ctx->needs_input_grad(1)) grad_gate_up = empty_gradient(gate_up, counts_E);
       if (ctx->needs_input_grad(2)) grad_down = empty_gradient(down, counts_E);
       for_each_group(counts_E, [&](int64_t e, int64_t begin, int64_t n) {
         const Tensor pre_e = pre.narrow(0, begin, n), grad_out_e = grad_out.narrow(0, begin, n);
-        const Swiglu s = swiglu(pre_e);
-        Tensor grad_pre = at::empty_like(pre_e);
-        swiglu_backward(at::mm(grad_out_e, down.select(0, e)), pre_e, s.silu_RF, grad_pre);
+        const Tensor grad_pre = at::empty_like(pre_e);
+        const Tensor hidden = nn::silu_mul_halves_backward(at::mm(grad_out_e, down.select(0, e)), pre_e, grad_pre);
         if (grad_down.defined()) {
           Tensor slice = grad_down.select(0, e);
-          at::mm_out(slice, grad_out_e.t(), s.hidden_RF);
+          at::mm_out(slice, grad_out_e.t(), hidden);
         }
         if (grad_gate_up.defined()) {
           Tensor slice = grad_gate_up.select(0, e);

@@ -119,9 +119,11 @@ torch::Tensor KvCache::attend(int64_t layer, const torch::Tensor& q_THd, const t
       const auto at = torch::arange(longest, ends.options()).unsqueeze(0), end = ends.unsqueeze(1);
       mask = (window > 0 ? (at <= end).logical_and(at > end - window) : at <= end).view({N, 1, 1, longest});
     }
-    const auto out = attend_dense(q_THd.unsqueeze(2), keys.narrow(2, 0, longest),
+    // The query heads that share a head of keys are rows of one product, so that nothing stored is repeated.
+    const int64_t heads = q_THd.size(1), d = q_THd.size(2);
+    const auto out = attend_dense(q_THd.reshape({N, k_TKd.size(1), -1, d}), keys.narrow(2, 0, longest),
                                   values.narrow(2, 0, longest), mask, false);
-    return out.squeeze(2);
+    return out.reshape({N, heads, d});
   }
   std::vector<torch::Tensor> outputs;
   for (int64_t n = 0; n < N; ++n) {

@@ -25,7 +25,7 @@ RmsNorm::RmsNorm(int64_t width, double eps) : eps_(eps) {
 }
 
 torch::Tensor RmsNorm::forward(const torch::Tensor& x) const {
-  return at::rms_norm(x, {x.size(-1)}, weight, eps_);
+  return rms_norm(x, weight, eps_);
 }
 
 LayerNorm::LayerNorm(int64_t width, double eps) : eps_(eps) {
@@ -44,7 +44,7 @@ SwiGlu::SwiGlu(int64_t width, int64_t intermediate, bool bias) {
 }
 
 torch::Tensor SwiGlu::forward(const torch::Tensor& x) const {
-  return down_proj->forward(at::silu(gate_proj->forward(x)) * up_proj->forward(x));
+  return down_proj->forward(silu_mul(gate_proj->forward(x), up_proj->forward(x)));
 }
 
 torch::Tensor activate(const torch::Tensor& x, Activation activation) {

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "mose/core/error.h"
+#include "nn/cpu/tensors.h"
 
 namespace mose::nn {
 
@@ -33,7 +34,46 @@ RotaryTable rotary_table(const torch::Tensor& positions_T, const torch::Tensor& 
   return {angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)};
 }
 
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Heads of one row behind each other; rows may lie apart.
+Tensor turned(const Tensor& x_THd, const Tensor& cos, const Tensor& sin, float sign) {
+  const int64_t rows = x_THd.size(0), heads = x_THd.size(1), width = x_THd.size(2), half = cos.size(-1);
+  const Tensor out = at::empty(x_THd.sizes(), x_THd.options());
+  cpu::with_kernels(x_THd, [&]<class T>(const auto& k, T) {
+    cpu::for_rows(rows, heads * width, [&](int64_t begin, int64_t end) {
+      k.rotate(cpu::in<T>(x_THd), x_THd.stride(0), cpu::in<float>(cos), cpu::in<float>(sin), sign, cpu::out<T>(out), begin, end,
+               heads, width, half);
+    });
+  });
+  return out;
+}
+
+// The gradient turns back.
+class FusedRotary : public torch::autograd::Function<FusedRotary> {
+ public:
+  static Tensor forward(AutogradContext* ctx, const Tensor& x_THd, const Tensor& cos, const Tensor& sin) {
+    ctx->save_for_backward({cos, sin});
+    return turned(x_THd, cos, sin, 1);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    return {turned(grads[0].contiguous(), saved[0], saved[1], -1), Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
 torch::Tensor apply_rotary(const torch::Tensor& x_THd, const RotaryTable& table) {
+  if (cpu::has_kernels(x_THd) && table.cos_T1h.is_contiguous() && table.sin_T1h.is_contiguous() &&
+      table.cos_T1h.scalar_type() == torch::kFloat32) {
+    const bool rows_whole = x_THd.stride(2) == 1 && x_THd.stride(1) == x_THd.size(2);
+    return FusedRotary::apply(rows_whole ? x_THd : x_THd.contiguous(), table.cos_T1h, table.sin_T1h);
+  }
   const int64_t half = table.cos_T1h.size(-1), rest = x_THd.size(-1) - 2 * half;
   const auto cos = table.cos_T1h.to(x_THd.dtype()), sin = table.sin_T1h.to(x_THd.dtype());
   const auto first = x_THd.narrow(-1, 0, half), second = x_THd.narrow(-1, half, half);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "mose/nn/fused.h"
 #include "mose/nn/lora.h"
 
 namespace mose::nn {
@@ -23,7 +24,7 @@ class Linear : public torch::nn::Module, public TakesLora {
  public:
   Linear(int64_t in, int64_t out, bool bias, double init_scale = 1);
   torch::Tensor forward(const torch::Tensor& x) const {
-    const auto y = at::linear(x, weight, bias);
+    const auto y = nn::linear(x, weight, bias);
     return lora ? lora->add(y, x) : y;
   }
   std::vector<LoraPlace> lora_places() override { return {{"", weight, &lora}}; }

@@ -1,0 +1,37 @@
+// Chains of operations in one pass over memory, with hand-written backward passes. On a CPU they are the kernels of
+// src/nn/cpu, for float32 and bfloat16; elsewhere, and for other types, the plain LibTorch operations that the tests hold
+// them against.
+#pragma once
+
+#include <torch/types.h>
+
+namespace mose::nn {
+
+// y = x / sqrt(mean(x^2) + eps) * weight over the last dimension.
+torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps);
+
+// silu(gate) * up, both of one shape.
+torch::Tensor silu_mul(const torch::Tensor& gate, const torch::Tensor& up);
+
+// The same of gate‖up [R, 2F] -> [R, F], without gradient: for functions that have their own backward pass.
+torch::Tensor silu_mul_halves(const torch::Tensor& gate_up_RF2);
+// Writes the gradient of gate‖up into `grad_RF2` from that of hidden [R, F]; returns hidden again.
+torch::Tensor silu_mul_halves_backward(const torch::Tensor& grad_RF, const torch::Tensor& gate_up_RF2, const torch::Tensor& grad_RF2);
+
+// x W^T + b. Decoding has few rows: they are multiplied by reading W once at the memory's speed.
+torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {});
+// Rows [R, D] W^T into out [R, O] by that way; false, and nothing written, where there are too many rows, or gradient is
+// asked for, or the types or devices have no kernel.
+bool multiply_few_rows(const torch::Tensor& x_RD, const torch::Tensor& weight_OD, const torch::Tensor& out_RO);
+
+// Cross-entropy of a linear head: losses_R = logsumexp(logits) - logits[target], logits = hidden W^T + b, and `total`, the
+// sum of weights_R (float32, without gradient) times losses_R. Logits exist for some hundred rows at a time; the gradients
+// of hidden, weight and bias are formed with them. `losses_R` is float32 and carries no gradient. Error where a target is not
+// in [0, V).
+struct VocabularyLoss {
+  torch::Tensor total, losses_R;
+};
+VocabularyLoss vocabulary_loss(const torch::Tensor& hidden_RD, const torch::Tensor& weight_VD, const torch::Tensor& bias_V,
+                               const torch::Tensor& targets_R, const torch::Tensor& weights_R);
+
+}  // namespace mose::nn

@@ -1,0 +1,45 @@
+// The CPU's inner loops, over raw memory and ranges of rows, so that callers choose the threads. One source
+// (kernels_body.h) is compiled for several instruction sets and the best that the machine has is taken when the
+// program starts. Sums are float32 in a fixed order: repeated calls are bitwise equal.
+#pragma once
+
+#include <cstdint>
+
+namespace mose::nn::cpu {
+
+// One element type's kernels. T is float, or the bits of a bfloat16.
+template <class T>
+struct Kernels {
+  // y = x * scale * weight with scale = 1 / sqrt(mean(x^2) + eps), which is written for each row.
+  void (*rms_norm)(const T* x, const T* weight, T* y, float* scale, int64_t begin, int64_t end, int64_t width, float eps);
+  // Writes dx; adds the rows' part of the weight's gradient to grad_weight [width].
+  void (*rms_norm_backward)(const T* grad, const T* x, const T* weight, const float* scale, T* dx, float* grad_weight,
+                            int64_t begin, int64_t end, int64_t width);
+  // out[r] = silu(gate[r]) * up[r]; rows of gate and up are `stride` apart.
+  void (*silu_mul)(const T* gate, const T* up, int64_t stride, T* out, int64_t begin, int64_t end, int64_t width);
+  // The gradients of gate and up, rows `stride` apart as gate's and up's are; `out` unless null as silu_mul has it.
+  void (*silu_mul_backward)(const T* grad, const T* gate, const T* up, int64_t stride, T* grad_gate, T* grad_up,
+                            int64_t grad_stride, T* out, int64_t begin, int64_t end, int64_t width);
+  // Turns the first 2 * half of every head by the row's angles (sin times `sign`), the rest is copied. Rows of x are
+  // `stride` apart, its heads one behind the other.
+  void (*rotate)(const T* x, int64_t stride, const float* cos, const float* sin, float sign, T* out, int64_t begin, int64_t end,
+                 int64_t heads, int64_t head_width, int64_t half);
+  // y[n, o] = sum_d x[n, d] * weight[o, d] for o in [begin, end), for few rows n; rows of y are y_width long.
+  void (*multiply_rows)(const T* x, int64_t rows, const T* weight, T* y, int64_t y_width, int64_t begin, int64_t end, int64_t width);
+  // out[t] = sum_k weights[t, k] * rows[row[t, k]]; null weights count 1.
+  void (*weighted_sum)(const T* rows, const float* weights, const int64_t* row, T* out, int64_t begin, int64_t end, int64_t k,
+                       int64_t width);
+  // For each choice i of tokens [begin, end): grad_rows[row[i]] = weights[i] * grad[i / k] and
+  // grad_weights[i] = grad[i / k] . rows[row[i]].
+  void (*weighted_sum_backward)(const T* grad, const T* rows, const float* weights, const int64_t* row, T* grad_rows,
+                                float* grad_weights, int64_t begin, int64_t end, int64_t k, int64_t width);
+};
+
+template <class T>
+const Kernels<T>& kernels();
+
+// losses[r] = logsumexp(logits[r]) - logits[r, target[r]]; with weights, logits become weights[r] times the loss's gradient.
+void cross_entropy(float* logits, const int64_t* target, const float* weights, float* losses, int64_t begin, int64_t end,
+                   int64_t classes);
+
+}  // namespace mose::nn::cpu

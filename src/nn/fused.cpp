@@ -1,0 +1,157 @@
+#include "mose/nn/fused.h"
+
+#include <ATen/autocast_mode.h>
+#include <torch/torch.h>
+
+#include "mose/core/error.h"
+#include "mose/core/strings.h"
+#include "nn/cpu/tensors.h"
+
+namespace mose::nn {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kFewRows = 4;
+constexpr int64_t kNormBlock = 64;  // rows whose part of a norm's weight gradient is one partial sum
+
+class FusedRmsNorm : public torch::autograd::Function<FusedRmsNorm> {
+ public:
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, double eps) {
+    const int64_t width = x.size(-1), rows = x.numel() / width;
+    const Tensor y = at::empty_like(x), scale = at::empty({rows}, x.options().dtype(torch::kFloat32));
+    cpu::with_kernels(x, [&]<class T>(const auto& k, T) {
+      cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
+        k.rms_norm(cpu::in<T>(x), cpu::in<T>(weight), cpu::out<T>(y), cpu::out<float>(scale), begin, end, width,
+                   static_cast<float>(eps));
+      });
+    });
+    ctx->save_for_backward({x, weight, scale});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], &scale = saved[2], grad = grads[0].contiguous();
+    const int64_t width = x.size(-1), rows = x.numel() / width, blocks = (rows + kNormBlock - 1) / kNormBlock;
+    const Tensor dx = at::empty_like(x), parts = at::zeros({blocks, width}, scale.options());
+    cpu::with_kernels(x, [&]<class T>(const auto& k, T) {
+      cpu::for_rows(blocks, kNormBlock * width, [&](int64_t begin, int64_t end) {
+        for (int64_t b = begin; b < end; ++b) {
+          k.rms_norm_backward(cpu::in<T>(grad), cpu::in<T>(x), cpu::in<T>(weight), cpu::in<float>(scale), cpu::out<T>(dx),
+                              cpu::out<float>(parts) + b * width, b * kNormBlock, std::min(rows, (b + 1) * kNormBlock), width);
+        }
+      });
+    });
+    return {dx, ctx->needs_input_grad(1) ? parts.sum(0).to(weight.scalar_type()) : Tensor(), Tensor()};
+  }
+};
+
+class FusedSiluMul : public torch::autograd::Function<FusedSiluMul> {
+ public:
+  static Tensor forward(AutogradContext* ctx, const Tensor& gate, const Tensor& up) {
+    ctx->save_for_backward({gate, up});
+    const int64_t width = gate.size(-1), rows = gate.numel() / width;
+    const Tensor hidden = at::empty_like(gate);
+    cpu::with_kernels(gate, [&]<class T>(const auto& k, T) {
+      cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
+        k.silu_mul(cpu::in<T>(gate), cpu::in<T>(up), width, cpu::out<T>(hidden), begin, end, width);
+      });
+    });
+    return hidden;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &gate = saved[0], &up = saved[1], grad = grads[0].contiguous();
+    const int64_t width = gate.size(-1), rows = gate.numel() / width;
+    const Tensor grad_gate = at::empty_like(gate), grad_up = at::empty_like(up);
+    cpu::with_kernels(gate, [&]<class T>(const auto& k, T) {
+      cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
+        k.silu_mul_backward(cpu::in<T>(grad), cpu::in<T>(gate), cpu::in<T>(up), width, cpu::out<T>(grad_gate),
+                            cpu::out<T>(grad_up), width, nullptr, begin, end, width);
+      });
+    });
+    return {grad_gate, grad_up};
+  }
+};
+
+bool same_kind(const Tensor& a, const Tensor& b) {
+  return cpu::has_kernels(a) && b.is_cpu() && a.scalar_type() == b.scalar_type() && a.is_contiguous() && b.is_contiguous();
+}
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  if (x.numel() == 0 || !same_kind(x, weight) || weight.sizes() != x.sizes().slice(x.dim() - 1)) {
+    return at::rms_norm(x, weight.sizes(), weight, eps);
+  }
+  return FusedRmsNorm::apply(x, weight, eps);
+}
+
+Tensor silu_mul(const Tensor& gate, const Tensor& up) {
+  if (gate.numel() == 0 || !same_kind(gate, up) || gate.sizes() != up.sizes()) return at::silu(gate) * up;
+  return FusedSiluMul::apply(gate, up);
+}
+
+Tensor silu_mul_halves(const Tensor& gate_up_RF2) {
+  const int64_t rows = gate_up_RF2.size(0), width = gate_up_RF2.size(1) / 2;
+  if (!cpu::has_kernels(gate_up_RF2) || !gate_up_RF2.is_contiguous()) {
+    return at::silu(gate_up_RF2.narrow(1, 0, width)) * gate_up_RF2.narrow(1, width, width);
+  }
+  const Tensor hidden = at::empty({rows, width}, gate_up_RF2.options());
+  cpu::with_kernels(gate_up_RF2, [&]<class T>(const auto& k, T) {
+    const T* in = cpu::in<T>(gate_up_RF2);
+    cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
+      k.silu_mul(in, in + width, 2 * width, cpu::out<T>(hidden), begin, end, width);
+    });
+  });
+  return hidden;
+}
+
+Tensor silu_mul_halves_backward(const Tensor& grad_RF, const Tensor& gate_up_RF2, const Tensor& grad_RF2) {
+  const int64_t rows = gate_up_RF2.size(0), width = gate_up_RF2.size(1) / 2;
+  if (!cpu::has_kernels(gate_up_RF2) || !gate_up_RF2.is_contiguous() || !grad_RF2.is_contiguous()) {
+    const Tensor gate = gate_up_RF2.narrow(1, 0, width), up = gate_up_RF2.narrow(1, width, width), silu = at::silu(gate);
+    Tensor grad_gate = grad_RF2.narrow(1, 0, width), grad_up = grad_RF2.narrow(1, width, width);
+    at::mul_out(grad_up, grad_RF, silu);
+    at::silu_backward_out(grad_gate, grad_RF * up, gate);
+    return silu * up;
+  }
+  const Tensor grad = grad_RF.contiguous(), hidden = at::empty({rows, width}, gate_up_RF2.options());
+  cpu::with_kernels(gate_up_RF2, [&]<class T>(const auto& k, T) {
+    const T* in = cpu::in<T>(gate_up_RF2);
+    T* to = cpu::out<T>(grad_RF2);
+    cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
+      k.silu_mul_backward(cpu::in<T>(grad), in, in + width, 2 * width, to, to + width, 2 * width, cpu::out<T>(hidden), begin, end,
+                          width);
+    });
+  });
+  return hidden;
+}
+
+bool multiply_few_rows(const Tensor& x_RD, const Tensor& weight_OD, const Tensor& out_RO) {
+  const int64_t rows = x_RD.size(0), width = x_RD.size(1), outputs = weight_OD.size(0);
+  if (rows == 0 || rows > kFewRows || at::GradMode::is_enabled() || at::autocast::is_autocast_enabled(at::kCPU) ||
+      !same_kind(x_RD, weight_OD) || !same_kind(x_RD, out_RO)) {
+    return false;
+  }
+  cpu::with_kernels(x_RD, [&]<class T>(const auto& k, T) {
+    cpu::for_rows(outputs, width, [&](int64_t begin, int64_t end) {
+      k.multiply_rows(cpu::in<T>(x_RD), rows, cpu::in<T>(weight_OD), cpu::out<T>(out_RO), outputs, begin, end, width);
+    });
+  });
+  return true;
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (x.is_cpu() && x.dim() == 2 && x.size(0) <= kFewRows && !at::GradMode::is_enabled()) {
+    const Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
+    if (multiply_few_rows(x, weight, y)) return bias.defined() ? y + bias : y;
+  }
+  return at::linear(x, weight, bias);
+}
+
+}  // namespace mose::nn

@@ -1,0 +1,113 @@
+#include <ATen/autocast_mode.h>
+#include <torch/torch.h>
+
+#include "mose/core/error.h"
+#include "mose/core/strings.h"
+#include "mose/nn/fused.h"
+#include "nn/cpu/tensors.h"
+
+namespace mose::nn {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kChunkRows = 512;
+
+void check_targets(const Tensor& targets_R, int64_t classes) {
+  if (!targets_R.is_cpu()) return;  // elsewhere it would make the device wait
+  const int64_t* target = targets_R.const_data_ptr<int64_t>();
+  for (int64_t r = 0; r < targets_R.numel(); ++r) {
+    if (target[r] < 0 || target[r] >= classes) {
+      throw Error(mose::str("vocabulary loss: target ", target[r], " of row ", r, ": expected 0 to ", classes - 1));
+    }
+  }
+}
+
+// The losses of rows with these logits, which are overwritten by weights times their gradient where there are weights.
+Tensor row_losses(Tensor& logits_RV, const Tensor& targets_R, const Tensor& weights_R) {
+  const int64_t rows = logits_RV.size(0), classes = logits_RV.size(1);
+  if (logits_RV.is_cpu()) {
+    const Tensor losses_R = at::empty({rows}, logits_RV.options());
+    cpu::for_rows(rows, classes, [&](int64_t begin, int64_t end) {
+      cpu::cross_entropy(logits_RV.mutable_data_ptr<float>(), targets_R.const_data_ptr<int64_t>(),
+                         weights_R.defined() ? weights_R.const_data_ptr<float>() : nullptr, losses_R.mutable_data_ptr<float>(),
+                         begin, end, classes);
+    });
+    return losses_R;
+  }
+  const Tensor target_R1 = targets_R.unsqueeze(1), whole_R1 = logits_RV.logsumexp(1, true);
+  const Tensor losses_R = (whole_R1 - logits_RV.gather(1, target_R1)).squeeze(1);
+  if (weights_R.defined()) {
+    logits_RV.sub_(whole_R1).exp_().scatter_add_(1, target_R1, at::full_like(whole_R1, -1)).mul_(weights_R.unsqueeze(1));
+  }
+  return losses_R;
+}
+
+class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& weight,
+                               const std::optional<Tensor>& bias, const Tensor& targets_R, const Tensor& weights_R,
+                               bool with_gradient) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    const auto device = hidden.device().type();
+    const auto type = at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device) : weight.scalar_type();
+    const Tensor x = hidden.to(type), w = weight.to(type), b = bias ? bias->to(type) : Tensor();
+    const int64_t rows = x.size(0), chunks = std::max<int64_t>(1, (rows + kChunkRows - 1) / kChunkRows);
+    const bool for_hidden = with_gradient && hidden.requires_grad(), for_weight = with_gradient && weight.requires_grad(),
+               for_bias = with_gradient && bias && bias->requires_grad();
+    Tensor grad_x = for_hidden ? at::empty_like(x) : Tensor(), grad_w, grad_b;
+    std::vector<Tensor> losses;
+    for (int64_t c = 0; c < chunks; ++c) {
+      const int64_t begin = rows * c / chunks, n = rows * (c + 1) / chunks - begin;
+      const Tensor x_c = x.narrow(0, begin, n);
+      Tensor logits = at::linear(x_c, w, b).to(torch::kFloat32);
+      losses.push_back(row_losses(logits, targets_R.narrow(0, begin, n),
+                                  with_gradient ? weights_R.narrow(0, begin, n) : Tensor()));
+      const Tensor grad = logits.to(type);
+      if (for_hidden) {
+        Tensor part = grad_x.narrow(0, begin, n);
+        at::mm_out(part, grad, w);
+      }
+      if (for_weight) {
+        // Parts of a short type are added up in float32.
+        if (c == 0) grad_w = at::mm(grad.t(), x_c).to(chunks > 1 ? torch::kFloat32 : type);
+        else if (type == torch::kFloat32) grad_w.addmm_(grad.t(), x_c);
+        else grad_w.add_(at::mm(grad.t(), x_c));
+      }
+      if (for_bias) grad_b = c == 0 ? logits.sum(0) : grad_b + logits.sum(0);
+    }
+    // In the types of what they belong to.
+    if (for_hidden) grad_x = grad_x.to(hidden.scalar_type());
+    if (for_weight) grad_w = grad_w.to(weight.scalar_type());
+    if (for_bias) grad_b = grad_b.to(bias->scalar_type());
+    ctx->save_for_backward({grad_x, grad_w, grad_b});
+    const Tensor losses_R = losses.size() == 1 ? losses[0] : torch::cat(losses);
+    ctx->mark_non_differentiable({losses_R});
+    return {(losses_R * weights_R).sum(), losses_R};
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    variable_list out = ctx->get_saved_variables();
+    const Tensor& scale = grads[0];
+    const bool one = scale.is_cpu() && scale.item<double>() == 1;
+    for (Tensor& t : out) {
+      if (t.defined() && !one) t = t * scale.to(t.scalar_type());
+    }
+    out.resize(6);
+    return out;
+  }
+};
+
+}  // namespace
+
+VocabularyLoss vocabulary_loss(const Tensor& hidden_RD, const Tensor& weight_VD, const Tensor& bias_V, const Tensor& targets_R,
+                               const Tensor& weights_R) {
+  check_targets(targets_R, weight_VD.size(0));
+  const auto out = LinearCrossEntropy::apply(hidden_RD, weight_VD, bias_V.defined() ? std::optional(bias_V) : std::nullopt,
+                                             targets_R.contiguous(), weights_R.contiguous(), at::GradMode::is_enabled());
+  return {out[0], out[1]};
+}
+
+}  // namespace mose::nn

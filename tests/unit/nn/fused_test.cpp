@@ -1,0 +1,189 @@
+#include "mose/nn/fused.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <functional>
+#include <limits>
+
+#include "mose/core/error.h"
+#include "mose/nn/rotary.h"
+#include "support/helpers.h"
+
+namespace mose::nn {
+namespace {
+
+using torch::Tensor;
+using Function = std::function<Tensor(const std::vector<Tensor>&)>;
+
+double difference(const Tensor& a, const Tensor& b) {
+  const double scale = std::max(1.0, b.abs().max().item<double>());
+  return (a.to(torch::kFloat64) - b.to(torch::kFloat64)).abs().max().item<double>() / scale;
+}
+
+struct Results {
+  Tensor value;
+  std::vector<Tensor> gradients;
+};
+
+Results run(const Function& function, const std::vector<Tensor>& inputs, const Tensor& grad, torch::Dtype type) {
+  std::vector<Tensor> in;
+  for (const Tensor& t : inputs) in.push_back(t.to(type).detach().clone().requires_grad_());
+  const Tensor value = function(in);
+  return {value.detach(), torch::autograd::grad({value}, in, {grad.to(type)})};
+}
+
+// `fused` in float32 and bfloat16 against `plain` in float64, values and gradients, and against itself bit for bit.
+void expect_equal(const Function& fused, const Function& plain, const std::vector<Tensor>& inputs) {
+  torch::manual_seed(8);
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    const double tolerance = type == torch::kFloat32 ? 2e-6 : 2e-2;
+    std::vector<Tensor> rounded;  // so that both sides see the same numbers
+    for (const Tensor& t : inputs) rounded.push_back(t.to(type));
+    const Tensor grad = torch::randn(plain(inputs).sizes()).to(type);
+    const Results ours = run(fused, rounded, grad, type), again = run(fused, rounded, grad, type),
+                  exact = run(plain, rounded, grad, torch::kFloat64);
+    EXPECT_EQ(ours.value.scalar_type(), type);
+    EXPECT_LT(difference(ours.value, exact.value), tolerance);
+    EXPECT_TRUE(torch::equal(ours.value, again.value));
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      EXPECT_LT(difference(ours.gradients[i], exact.gradients[i]), tolerance) << type << ", gradient " << i;
+      EXPECT_TRUE(torch::equal(ours.gradients[i], again.gradients[i])) << type << ", gradient " << i;
+    }
+  }
+}
+
+// Whole vectors, parts of one, and more rows than one block of partial sums or one thread has.
+const std::vector<std::pair<int64_t, int64_t>> kSizes = {{1, 1}, {3, 15}, {5, 16}, {7, 33}, {131, 64}, {200, 250}};
+
+TEST(Fused, RmsNorm) {
+  for (const auto& [rows, width] : kSizes) {
+    torch::manual_seed(1);
+    expect_equal([](const auto& in) { return rms_norm(in[0], in[1], 1e-5); },
+                 [](const auto& in) { return in[0] * (in[0].square().mean(-1, true) + 1e-5).rsqrt() * in[1]; },
+                 {3 * torch::randn({rows, width}), torch::randn({width})});
+  }
+}
+
+TEST(Fused, SiluMul) {
+  for (const auto& [rows, width] : kSizes) {
+    torch::manual_seed(2);
+    expect_equal([](const auto& in) { return silu_mul(in[0], in[1]); },
+                 [](const auto& in) { return in[0] / (1 + torch::exp(-in[0])) * in[1]; },
+                 {5 * torch::randn({rows, width}), torch::randn({rows, width})});
+  }
+}
+
+TEST(Fused, SiluMulOfFarValues) {
+  const Tensor gate = torch::tensor({-1e30f, -200.f, -87.f, -0.f, 0.f, 87.f, 200.f, 1e30f}), up = torch::ones_like(gate);
+  const Tensor y = silu_mul(gate, up);
+  EXPECT_TRUE(torch::allclose(y, at::silu(gate), 1e-6, 1e-8)) << y;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(silu_mul(torch::tensor({nan, 1.f}), torch::ones({2})).isnan()[0].item<bool>());
+  EXPECT_TRUE(silu_mul(torch::tensor({nan}).to(torch::kBFloat16), torch::ones({1}, torch::kBFloat16)).isnan()[0].item<bool>());
+}
+
+TEST(Fused, Rotary) {
+  for (const auto& [rows, heads] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {9, 3}, {150, 4}}) {
+    for (const auto& [width, turning] : std::vector<std::pair<int64_t, int64_t>>{{64, 64}, {10, 4}, {34, 34}, {40, 32}}) {
+      torch::manual_seed(3);
+      const RotaryTable table = rotary_table(torch::arange(rows), rotary_frequencies(turning, 100.0));
+      const int64_t half = turning / 2, rest = width - turning;
+      expect_equal([&](const auto& in) { return apply_rotary(in[0], table); },
+                   [&, half = half, rest = rest](const auto& in) {
+                     const Tensor a = in[0].narrow(-1, 0, half), b = in[0].narrow(-1, half, half);
+                     const Tensor cos = table.cos_T1h.to(torch::kFloat64), sin = table.sin_T1h.to(torch::kFloat64);
+                     return torch::cat({a * cos - b * sin, b * cos + a * sin, in[0].narrow(-1, 2 * half, rest)}, -1);
+                   },
+                   {torch::randn({rows, heads, width})});
+    }
+  }
+}
+
+TEST(Fused, RotaryOfRowsThatLieApart) {
+  const Tensor wide = torch::randn({6, 50}), x = wide.narrow(1, 8, 40).view({6, 2, 20});
+  const RotaryTable table = rotary_table(torch::arange(6), rotary_frequencies(20, 100.0));
+  EXPECT_TRUE(torch::equal(apply_rotary(x, table), apply_rotary(x.contiguous(), table)));
+}
+
+TEST(Fused, LinearOfFewRows) {
+  const torch::NoGradGuard no_grad;
+  for (const int64_t rows : {0, 1, 2, 3, 4, 5}) {
+    for (const auto& [outputs, width] : kSizes) {
+      for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+        torch::manual_seed(4);
+        const Tensor x = torch::randn({rows, width}, type), w = torch::randn({outputs, width}, type), b = torch::randn({outputs}, type);
+        const Tensor y = linear(x, w, b);
+        ASSERT_EQ(y.sizes(), torch::IntArrayRef({rows, outputs}));
+        if (rows == 0) continue;
+        const Tensor exact = torch::mm(x.to(torch::kFloat64), w.to(torch::kFloat64).t()) + b;
+        EXPECT_LT(difference(y, exact), type == torch::kFloat32 ? 2e-6 : 1e-2);
+        EXPECT_TRUE(torch::equal(y, linear(x, w, b)));
+      }
+    }
+  }
+}
+
+Results vocabulary(const std::vector<Tensor>& in, const Tensor& targets, const Tensor& weights, torch::Dtype type, bool plain) {
+  std::vector<Tensor> leaves;
+  for (const Tensor& t : in) leaves.push_back(t.to(type).detach().clone().requires_grad_());
+  Tensor total;
+  if (plain) {
+    const Tensor losses = at::cross_entropy_loss(at::linear(leaves[0], leaves[1], leaves[2]), targets, {}, at::Reduction::None);
+    total = (losses * weights.to(type)).sum();
+  } else {
+    total = vocabulary_loss(leaves[0], leaves[1], leaves[2], targets, weights).total;
+  }
+  return {total.detach(), torch::autograd::grad({total * 0.5}, leaves)};
+}
+
+TEST(VocabularyLoss, EqualsLinearAndCrossEntropy) {
+  for (const auto& [rows, classes] : std::vector<std::pair<int64_t, int64_t>>{{1, 5}, {7, 16}, {40, 1003}, {1100, 37}}) {
+    torch::manual_seed(5);
+    const std::vector<Tensor> in = {torch::randn({rows, 24}), torch::randn({classes, 24}), torch::randn({classes})};
+    const Tensor targets = torch::randint(classes, {rows}, torch::kInt64), weights = torch::rand({rows}) / static_cast<double>(rows);
+    const Results ours = vocabulary(in, targets, weights, torch::kFloat32, false),
+                  again = vocabulary(in, targets, weights, torch::kFloat32, false),
+                  exact = vocabulary(in, targets, weights, torch::kFloat64, true);
+    EXPECT_LT(difference(ours.value, exact.value), 1e-6);
+    EXPECT_TRUE(torch::equal(ours.value, again.value));
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_LT(difference(ours.gradients[i], exact.gradients[i]), 1e-6) << "gradient " << i << " of " << rows << " rows";
+      EXPECT_TRUE(torch::equal(ours.gradients[i], again.gradients[i]));
+    }
+    const Tensor exact_losses = at::cross_entropy_loss(at::linear(in[0].to(torch::kFloat64), in[1].to(torch::kFloat64), in[2].to(torch::kFloat64)),
+                                                       targets, {}, at::Reduction::None);
+    const torch::NoGradGuard no_grad;
+    EXPECT_LT(difference(vocabulary_loss(in[0], in[1], in[2], targets, weights).losses_R, exact_losses), 1e-6);
+  }
+}
+
+TEST(VocabularyLoss, WithoutBiasAndOfFrozenWeights) {
+  torch::manual_seed(7);
+  const Tensor hidden = torch::randn({6, 8}).requires_grad_(), weight = torch::randn({9, 8}), targets = torch::randint(9, {6}, torch::kInt64);
+  const Tensor ours = torch::autograd::grad({vocabulary_loss(hidden, weight, {}, targets, torch::ones({6})).total}, {hidden})[0];
+  const Tensor losses = at::cross_entropy_loss(at::linear(hidden, weight), targets, {}, at::Reduction::Sum);
+  EXPECT_TRUE(torch::allclose(ours, torch::autograd::grad({losses}, {hidden})[0], 1e-5, 1e-6));
+}
+
+TEST(VocabularyLoss, InBfloat16) {
+  torch::manual_seed(6);
+  const std::vector<Tensor> in = {torch::randn({700, 32}).to(torch::kBFloat16), torch::randn({50, 32}).to(torch::kBFloat16),
+                                  torch::randn({50}).to(torch::kBFloat16)};
+  const Tensor targets = torch::randint(50, {700}, torch::kInt64), weights = torch::full({700}, 1.0 / 7);
+  const Results ours = vocabulary(in, targets, weights, torch::kBFloat16, false), exact = vocabulary(in, targets, weights, torch::kFloat64, true);
+  EXPECT_LT(difference(ours.value, exact.value), 1e-2);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(ours.gradients[i].scalar_type(), torch::kBFloat16);
+    EXPECT_LT(difference(ours.gradients[i], exact.gradients[i]), 2e-2);
+  }
+}
+
+TEST(VocabularyLoss, RefusesATargetOutsideTheVocabulary) {
+  EXPECT_EQ(message_of<Error>([] {
+    vocabulary_loss(torch::randn({2, 4}), torch::randn({5, 4}), {}, torch::tensor({1, 5}), torch::ones({2}));
+  }), "vocabulary loss: target 5 of row 1: expected 0 to 4");
+}
+
+}  // namespace
+}  // namespace mose::nn
