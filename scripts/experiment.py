@@ -20,6 +20,7 @@ environment: MOSE_BIN (programs, build/bin)
 """
 import argparse
 import concurrent.futures
+import fcntl
 import json
 import os
 import pathlib
@@ -147,7 +148,7 @@ class Runner:
                 if self.stopping:
                     raise InterruptedError
                 process = subprocess.Popen([BIN / command[0], *map(str, command[1:])], stdout=words, stderr=words,
-                                           cwd=ROOT, start_new_session=True)
+                                           cwd=ROOT, process_group=0)
                 self.processes.add(process)
             code = process.wait()
             self.processes.discard(process)
@@ -348,8 +349,16 @@ def main():
         for name, cell in plan.cells.items():
             print(f"{name}: {len(cell['seeds'])} seeds from {cell['base']}, {cell['form']}")
         return 0
+    for name in ("mose-data", "mose-train", "mose-infer", "mose-eval"):
+        if not (BIN / name).exists():
+            usage(f"{BIN / name}: no such program; run scripts/setup.sh, or set MOSE_BIN")
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    lock = open(out / ".lock", "w")  # held until the process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        usage(f"{out}: another call is at work there")
     known_config = out / "experiment.json"
     if known_config.exists() and read(known_config)["scenes"] != plan.config["scenes"]:
         usage(f"{out} holds an experiment on other scenes; choose another folder")
