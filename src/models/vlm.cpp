@@ -5,6 +5,7 @@
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "mose/nn/init.h"
+#include "mose/nn/lora.h"
 
 namespace mose::models {
 
@@ -97,7 +98,25 @@ Tensor VisionLanguageModel::decoder_rows(const Tensor& embeddings_NQD, const std
   return torch::cat(parts);
 }
 
-ImageFeatures VisionLanguageModel::encode_images(const Tensor& pixels_NCHW, const std::vector<vision::ImageLayout>& layouts) {
+ImageFeatures VisionLanguageModel::encode_images(const Tensor& pixels_NCHW, const std::vector<vision::ImageLayout>& layouts,
+                                                 bool recompute) {
+  return project(tower_features(pixels_NCHW, recompute), layouts);
+}
+
+Tensor VisionLanguageModel::tower_features(const Tensor& pixels_NCHW, bool recompute) {
+  const Tensor pixels = pixels_NCHW.to(type());
+  if (!pixels.is_cpu() || nn::learns(*tower_)) return tower_->forward(pixels, recompute);
+  // A CPU's 3x3 convolution rounds by the number of images it is given. One by one costs it no time.
+  std::vector<Tensor> tiles;
+  for (const Tensor& tile : pixels.split(1)) tiles.push_back(tower_->forward(tile));
+  return torch::cat(tiles);
+}
+
+ImageFeatures VisionLanguageModel::project(const Tensor& tower_NPD, const std::vector<vision::ImageLayout>& layouts) const {
+  const auto& v = config_.vision;
+  if (tower_NPD.dim() != 3 || tower_NPD.size(1) != v.patches() || tower_NPD.size(2) != v.hidden_size) {
+    throw Error(mose::str("project: expected a tower's features [N, ", v.patches(), ", ", v.hidden_size, "], found ", tower_NPD.sizes()));
+  }
   std::vector<int64_t> whole;  // the tile that shows each whole image
   int64_t tiles = 0;
   for (const auto& layout : layouts) {
@@ -110,15 +129,15 @@ ImageFeatures VisionLanguageModel::encode_images(const Tensor& pixels_NCHW, cons
     whole.push_back(tiles);
     tiles += layout.tiles();
   }
-  if (layouts.empty() ? newline_D_.defined() : tiles != pixels_NCHW.size(0)) {
-    throw Error(str("the layouts of ", layouts.size(), " images ask for ", tiles, " tiles, found ", pixels_NCHW.size(0)));
+  if (layouts.empty() ? newline_D_.defined() : tiles != tower_NPD.size(0)) {
+    throw Error(str("the layouts of ", layouts.size(), " images ask for ", tiles, " tiles, found ", tower_NPD.size(0)));
   }
   ImageFeatures features;
-  features.tower_BPD = tower_->forward(pixels_NCHW.to(type()));
+  features.tower_BPD = tower_NPD;
   features.embeddings_BQD = projector_->forward(features.tower_BPD);
   features.rows_RD = decoder_rows(features.embeddings_BQD, layouts);
   if (newline_D_.defined()) {
-    const auto index_B = torch::tensor(whole, torch::kInt64).to(pixels_NCHW.device());
+    const auto index_B = torch::tensor(whole, torch::kInt64).to(tower_NPD.device());
     features.tower_BPD = features.tower_BPD.index_select(0, index_B);
     features.embeddings_BQD = features.embeddings_BQD.index_select(0, index_B);
   }

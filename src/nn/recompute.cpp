@@ -61,6 +61,8 @@ class Recompute : public torch::autograd::Function<Recompute> {
   static Tensors backward(AutogradContext* ctx, Tensors grads) {
     const auto job = c10::static_intrusive_pointer_cast<Job>(ctx->saved_data["job"].toCapsule());
     const Tensor x = ctx->get_saved_variables()[0].detach().set_requires_grad(ctx->needs_input_grad(0));
+    Tensor x_grad;  // as it comes; x.grad() would be laid out like x, and sums over it below would round in another order
+    if (x.requires_grad()) x.register_hook([&x_grad](const Tensor& grad) { x_grad = grad; });
     const Tensors random = random_state(x.device());
     set_random_state(x.device(), job->random);
     Tensors outputs;
@@ -78,7 +80,7 @@ class Recompute : public torch::autograd::Function<Recompute> {
     }
     outputs.clear();
     if (!roots.empty()) torch::autograd::backward(roots, root_grads);
-    return {x.grad(), Tensor(), Tensor()};
+    return {x_grad, Tensor(), Tensor()};
   }
 };
 

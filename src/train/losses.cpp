@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "mose/moe/losses.h"
+#include "mose/train/image_features.h"
 
 namespace mose::train {
 
@@ -124,9 +125,8 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
   const nn::AutocastGuard autocast(batch.tokens_T.device().type(), compute.autocast);
   BatchLoss out;
   auto& r = out.report;
-  models::ImageFeatures images;
-  if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW, batch.layouts);
-  const Tensor& any = batch.pixels_BCHW.defined() ? images.tower_BPD : batch.labels.stage_weight_T;
+  const models::ImageFeatures images = image_features(model, batch, compute.recompute);
+  const Tensor& any = images.tower_BPD.defined() ? images.tower_BPD : batch.labels.stage_weight_T;
   for (auto* part : r.tensors()) *part = zero_like_loss(any);
   if (weights.language()) {
     language::ForwardOptions options;

@@ -77,7 +77,7 @@ void Recipe::visit(FieldVisitor& v) {
           "float32; autocast: float32 weights, products in bfloat16; bfloat16: weights too, with float32 master weights",
           {"float32", "autocast", "bfloat16"});
   v.field("shard_optimizer", shard_optimizer, "divide the optimizer's state over the processes (ZeRO-1)");
-  v.field("recompute", recompute, "run decoder layers again in the backward pass instead of keeping their activations");
+  v.field("recompute", recompute, "run the blocks of tower and decoder again in the backward pass instead of keeping their activations");
   v.group("data", data, "what is trained on");
   v.group("preprocess", preprocess, "image preprocessing of a new model");
   v.group("model", model, "a new model");

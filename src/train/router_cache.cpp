@@ -5,6 +5,7 @@
 #include <map>
 
 #include "mose/core/error.h"
+#include "mose/train/image_features.h"
 
 namespace mose::train {
 
@@ -27,9 +28,7 @@ RouterCache collect_router_inputs(models::VisionLanguageModel& model,
       const auto found = inputs.find(layer);
       if (found != inputs.end()) found->second.push_back(x_TD.index_select(0, labelled));
     };
-    Tensor images;
-    if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW, batch.layouts).rows_RD;
-    model.forward(batch.tokens_T, batch.plan, images, options);
+    model.forward(batch.tokens_T, batch.plan, image_features(model, batch).rows_RD, options);
     stage.push_back(batch.labels.stage_TG.index_select(0, labelled));
     stage_weight.push_back(batch.labels.stage_weight_T.index_select(0, labelled));
     skill.push_back(batch.labels.skill_TS.index_select(0, labelled));

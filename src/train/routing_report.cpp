@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "mose/moe/statistics.h"
+#include "mose/train/image_features.h"
 
 namespace mose::train {
 namespace {
@@ -32,9 +33,7 @@ Json measure_routing(models::VisionLanguageModel& model, const std::vector<data:
     statistics.emplace_back(moe.experts, model.skill_map());
   }
   for (const auto& batch : batches) {
-    torch::Tensor images;
-    if (batch.pixels_BCHW.defined()) images = model.encode_images(batch.pixels_BCHW, batch.layouts).rows_RD;
-    const auto out = model.forward(batch.tokens_T, batch.plan, images);
+    const auto out = model.forward(batch.tokens_T, batch.plan, image_features(model, batch).rows_RD);
     for (size_t i = 0; i < out.routings.size(); ++i) statistics[i].add(out.routings[i].routing, batch.labels);
   }
   Json result;
@@ -88,7 +87,7 @@ Json measure_removal(models::VisionLanguageModel& model, const std::vector<data:
   const auto& moe = *model.config().language.moe;
   std::vector<torch::Tensor> images;  // as the decoder takes them, encoded once
   for (const auto& batch : batches) {
-    images.push_back(batch.pixels_BCHW.defined() ? model.encode_images(batch.pixels_BCHW, batch.layouts).rows_RD : torch::Tensor());
+    images.push_back(image_features(model, batch).rows_RD);
   }
   const auto whole = loss_by_skill(model, batches, images, -1);
   const auto* rows = whole.rows_S.data_ptr<double>();

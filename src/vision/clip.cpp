@@ -5,6 +5,7 @@
 #include "mose/nn/attention.h"
 #include "mose/nn/init.h"
 #include "mose/nn/layers.h"
+#include "vision/blocks.h"
 
 namespace mose::vision {
 namespace {
@@ -68,14 +69,14 @@ class ClipTower : public VisionTower {
     }
   }
 
-  Tensor forward(const Tensor& pixels_BCHW) override {
+  Tensor forward(const Tensor& pixels_BCHW, bool recompute) override {
     check_pixels(pixels_BCHW, config_);
     const auto stride = config_.patch_size;
     Tensor x = at::conv2d(pixels_BCHW.to(patch_weight_.dtype()), patch_weight_, patch_bias_, {stride, stride}).flatten(2).transpose(1, 2);
     if (clip_) x = at::cat({class_.expand({x.size(0), 1, -1}), x}, 1);
     x = x + positions_;
     if (clip_) x = pre_norm_->forward(x);
-    for (const auto& block : blocks_) x = block->forward(x);
+    x = run_blocks(blocks_, x, recompute);
     return clip_ || config_.drop_first_patch ? x.slice(1, 1) : x;
   }
 

@@ -7,6 +7,7 @@
 #include "mose/nn/attention.h"
 #include "mose/nn/init.h"
 #include "mose/nn/layers.h"
+#include "vision/blocks.h"
 
 namespace mose::vision {
 namespace {
@@ -126,12 +127,12 @@ class VisionTransformer : public VisionTower {
     embedding_->calibrate(x);
   }
 
-  Tensor forward(const Tensor& pixels_BCHW) override {
+  Tensor forward(const Tensor& pixels_BCHW, bool recompute) override {
     check_pixels(pixels_BCHW, config_);
     Tensor x = pixels_BCHW;
     for (const auto& block : stem_) x = block->forward(x);
     x = embedding_->forward(x).flatten(2).transpose(1, 2) + positions_;
-    for (const auto& block : blocks_) x = block->forward(x);
+    x = run_blocks(blocks_, x, recompute);
     return norm_->forward(x);
   }
 

@@ -52,8 +52,14 @@ class VisionLanguageModel : public torch::nn::Module {
                                const std::vector<double>& skill_mass = {});
 
   // `pixels_NCHW` holds the tiles of all images, each image's in the order of vision::Tiles. Without layouts every
-  // tile is an image of its own. Error when the layouts ask for another number of tiles.
-  ImageFeatures encode_images(const torch::Tensor& pixels_NCHW, const std::vector<vision::ImageLayout>& layouts = {});
+  // tile is an image of its own. Error when the layouts ask for another number of tiles. With `recompute` the tower's
+  // blocks run again in the backward pass.
+  ImageFeatures encode_images(const torch::Tensor& pixels_NCHW, const std::vector<vision::ImageLayout>& layouts = {},
+                              bool recompute = false);
+  // Its two parts: pixels -> the tower's patches of every tile [N, P, D] -> features. A tile's patches are the same bits
+  // whatever tiles it comes with where the tower is frozen and on a CPU (elsewhere they may round differently).
+  torch::Tensor tower_features(const torch::Tensor& pixels_NCHW, bool recompute = false);
+  ImageFeatures project(const torch::Tensor& tower_NPD, const std::vector<vision::ImageLayout>& layouts = {}) const;
   // Scales a new model's tower and projector to these images, and starts the region head at the
   // log-odds of each category (region_BPC may be undefined), a covered patch weighing `positive`.
   void calibrate(const torch::Tensor& pixels_BCHW, const torch::Tensor& region_BPC, double positive);
@@ -70,6 +76,7 @@ class VisionLanguageModel : public torch::nn::Module {
 
   const Config& config() const { return config_; }
   bool sparse() const { return config_.language.moe.has_value(); }
+  const std::shared_ptr<vision::VisionTower>& tower() const { return tower_; }
   // Error on a dense model.
   const moe::SkillMap& skill_map() const;
   std::vector<std::pair<int64_t, std::shared_ptr<moe::MoeLayer>>> moe_layers() const { return language_->moe_layers(); }

@@ -51,7 +51,7 @@ void add_router_losses(const models::VisionLanguageModel& model, const std::vect
 
 // How a forward pass is computed; the first two change values by rounding alone.
 struct Compute {
-  bool recompute = false;       // the decoder's layers again in the backward pass
+  bool recompute = false;       // the blocks of tower and decoder again in the backward pass
   nn::AutocastState autocast;
   bool route_by_labels = false;  // sparse layers send labelled rows where `oracle_shares` says
 };

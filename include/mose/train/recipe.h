@@ -79,7 +79,7 @@ struct Recipe {
   std::string device = "auto";
   std::string precision = "float32";
   bool shard_optimizer = false;  // its state is divided over the processes (ZeRO-1)
-  bool recompute = false;  // decoder layers again in the backward pass: less memory, a third more work
+  bool recompute = false;  // blocks of tower and decoder again in the backward pass: less memory, a third more work
   DataConfig data;
   vision::PreprocessConfig preprocess;
   models::Config model;

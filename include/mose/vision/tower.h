@@ -33,8 +33,9 @@ struct Config {
 
 class VisionTower : public torch::nn::Module {
  public:
-  // [B, 3, image_height, image_width], normalised -> [B, patches, hidden_size], patches row by row.
-  virtual torch::Tensor forward(const torch::Tensor& pixels_BCHW) = 0;
+  // [B, 3, image_height, image_width], normalised -> [B, patches, hidden_size], patches row by row. With `recompute`
+  // the blocks keep their inputs only and run again in the backward pass (nn/recompute.h).
+  virtual torch::Tensor forward(const torch::Tensor& pixels_BCHW, bool recompute = false) = 0;
   // Scales new weights to these images (nn::standardise); a tower may have nothing to scale.
   virtual void calibrate(const torch::Tensor& /*pixels_BCHW*/) {}
 };

@@ -97,6 +97,22 @@ TEST(Tiles, NewlineGetsTheGradientOfEveryLine) {
   EXPECT_TRUE(model->named_parameters()["model.image_newline"].grad().eq(static_cast<double>(lines)).all().item<bool>());
 }
 
+TEST(Tiles, AFrozenTowerSeesEachByItself) {
+  const auto model = make_model(tiled_config(1), 3);
+  const auto images = images_of(model->config(), kSizes);
+  const Tensor together = model->encode_images(images.pixels, images.layouts).rows_RD;
+  for (auto& p : model->tower()->parameters()) p.set_requires_grad(false);
+  const Tensor features = model->tower_features(images.pixels);
+  for (int64_t i = 0; i < features.size(0); ++i) {
+    EXPECT_TRUE(torch::equal(features[i], model->tower_features(images.pixels.narrow(0, i, 1))[0])) << i;
+  }
+  const Tensor rows = model->project(features, images.layouts).rows_RD;
+  EXPECT_TRUE(torch::equal(rows, model->encode_images(images.pixels, images.layouts, true).rows_RD));
+  EXPECT_TRUE(torch::allclose(rows, together, 1e-4, 1e-5));
+  EXPECT_TRUE(rows.requires_grad()) << "the projector learns";
+  EXPECT_THAT(message_of<Error>([&] { model->project(features.narrow(1, 1, 4), images.layouts); }), HasSubstr("[N, 8,"));
+}
+
 TEST(Tiles, NumbersThatDisagreeAreErrors) {
   const auto model = make_model(tiled_config(1), 3);
   const auto images = images_of(model->config(), {{300, 60}});

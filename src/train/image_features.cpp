@@ -1,0 +1,10 @@
+#include "mose/train/image_features.h"
+
+namespace mose::train {
+
+models::ImageFeatures image_features(models::VisionLanguageModel& model, const data::Batch& batch, bool recompute) {
+  if (batch.pixels_BCHW.defined()) return model.encode_images(batch.pixels_BCHW, batch.layouts, recompute);
+  return {};
+}
+
+}  // namespace mose::train
