@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "mose/nn/fused.h"
+#include "nn/product.h"
 
 namespace mose::moe {
 namespace {
@@ -41,7 +42,9 @@ Tensor empty_gradient(const Tensor& weight, const std::vector<int64_t>& counts_E
 
 // out = x W^T
 void multiply(Tensor out_RO, const Tensor& x_RD, const Tensor& weight_OD) {
-  if (!nn::multiply_few_rows(x_RD, weight_OD, out_RO)) at::mm_out(out_RO, x_RD, weight_OD.t());
+  if (nn::multiply_few_rows(x_RD, weight_OD, out_RO)) return;
+  if (nn::takes_onednn(x_RD, weight_OD)) out_RO.copy_(nn::product(x_RD, weight_OD));
+  else at::mm_out(out_RO, x_RD, weight_OD.t());
 }
 
 class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
@@ -89,7 +92,7 @@ class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
       for_each_group(counts_E, [&](int64_t e, int64_t begin, int64_t n) {
         const Tensor pre_e = pre.narrow(0, begin, n), grad_out_e = grad_out.narrow(0, begin, n);
         const Tensor grad_pre = at::empty_like(pre_e);
-        const Tensor hidden = nn::silu_mul_halves_backward(at::mm(grad_out_e, down.select(0, e)), pre_e, grad_pre);
+        const Tensor hidden = nn::silu_mul_halves_backward(nn::product(grad_out_e, down.select(0, e).t()), pre_e, grad_pre);
         if (grad_down.defined()) {
           Tensor slice = grad_down.select(0, e);
           at::mm_out(slice, grad_out_e.t(), hidden);
@@ -99,8 +102,7 @@ class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
           at::mm_out(slice, grad_pre.t(), rows.narrow(0, begin, n));
         }
         if (grad_rows.defined()) {
-          Tensor slice = grad_rows.narrow(0, begin, n);
-          at::mm_out(slice, grad_pre, gate_up.select(0, e));
+          multiply(grad_rows.narrow(0, begin, n), grad_pre, gate_up.select(0, e).t());
         }
       });
     }

@@ -6,6 +6,7 @@
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "nn/cpu/tensors.h"
+#include "nn/product.h"
 
 namespace mose::nn {
 namespace {
@@ -75,6 +76,26 @@ class FusedSiluMul : public torch::autograd::Function<FusedSiluMul> {
       });
     });
     return {grad_gate, grad_up};
+  }
+};
+
+// x W^T + b by product(), forward and backward.
+class FusedLinear : public torch::autograd::Function<FusedLinear> {
+ public:
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
+    ctx->save_for_backward({x, weight});
+    ctx->saved_data["bias"] = bias.has_value();
+    return product(x, weight, bias);
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], grad = grads[0].contiguous();
+    variable_list out(3);
+    if (ctx->needs_input_grad(0)) out[0] = product(grad, weight.t());
+    if (ctx->needs_input_grad(1)) out[1] = at::mm(grad.t(), x);
+    if (ctx->saved_data["bias"].toBool() && ctx->needs_input_grad(2)) out[2] = grad.sum(0);
+    return out;
   }
 };
 
@@ -151,7 +172,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     const Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
     if (multiply_few_rows(x, weight, y)) return bias.defined() ? y + bias : y;
   }
-  return at::linear(x, weight, bias);
+  if (!takes_onednn(x, weight) || at::autocast::is_autocast_enabled(at::kCPU)) return at::linear(x, weight, bias);
+  return FusedLinear::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
 }
 
 }  // namespace mose::nn

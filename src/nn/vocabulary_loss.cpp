@@ -5,6 +5,7 @@
 #include "mose/core/strings.h"
 #include "mose/nn/fused.h"
 #include "nn/cpu/tensors.h"
+#include "nn/product.h"
 
 namespace mose::nn {
 namespace {
@@ -62,14 +63,11 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     for (int64_t c = 0; c < chunks; ++c) {
       const int64_t begin = rows * c / chunks, n = rows * (c + 1) / chunks - begin;
       const Tensor x_c = x.narrow(0, begin, n);
-      Tensor logits = at::linear(x_c, w, b).to(torch::kFloat32);
+      Tensor logits = product(x_c, w, b.defined() ? std::optional(b) : std::nullopt).to(torch::kFloat32);
       losses.push_back(row_losses(logits, targets_R.narrow(0, begin, n),
                                   with_gradient ? weights_R.narrow(0, begin, n) : Tensor()));
       const Tensor grad = logits.to(type);
-      if (for_hidden) {
-        Tensor part = grad_x.narrow(0, begin, n);
-        at::mm_out(part, grad, w);
-      }
+      if (for_hidden) grad_x.narrow(0, begin, n).copy_(product(grad, w.t()));
       if (for_weight) {
         // Parts of a short type are added up in float32.
         if (c == 0) grad_w = at::mm(grad.t(), x_c).to(chunks > 1 ? torch::kFloat32 : type);

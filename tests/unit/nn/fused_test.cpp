@@ -113,14 +113,24 @@ TEST(Fused, LinearOfFewRows) {
       for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
         torch::manual_seed(4);
         const Tensor x = torch::randn({rows, width}, type), w = torch::randn({outputs, width}, type), b = torch::randn({outputs}, type);
-        const Tensor y = linear(x, w, b);
+        const Tensor y = nn::linear(x, w, b);
         ASSERT_EQ(y.sizes(), torch::IntArrayRef({rows, outputs}));
         if (rows == 0) continue;
         const Tensor exact = torch::mm(x.to(torch::kFloat64), w.to(torch::kFloat64).t()) + b;
         EXPECT_LT(difference(y, exact), type == torch::kFloat32 ? 2e-6 : 1e-2);
-        EXPECT_TRUE(torch::equal(y, linear(x, w, b)));
+        EXPECT_TRUE(torch::equal(y, nn::linear(x, w, b)));
       }
     }
+  }
+}
+
+TEST(Fused, LinearOfManyRows) {
+  for (const auto& [outputs, width] : kSizes) {
+    torch::manual_seed(5);
+    const Tensor x = torch::randn({37, width}), w = torch::randn({outputs, width}), b = torch::randn({outputs});
+    expect_equal([](const auto& in) { return nn::linear(in[0], in[1], in[2]); },
+                 [](const auto& in) { return at::matmul(in[0], in[1].t()) + in[2]; }, {x, w, b});
+    expect_equal([](const auto& in) { return nn::linear(in[0], in[1]); }, [](const auto& in) { return at::matmul(in[0], in[1].t()); }, {x, w});
   }
 }
 
