@@ -47,6 +47,7 @@ struct Arguments {
   std::string adapter;
   int64_t lora_rank = 0;
   std::vector<std::string> lora_targets;
+  std::optional<int64_t> processes;
   bool json = false;
 };
 
@@ -72,10 +73,40 @@ models::Account account_of(const models::Config& config, const skills::Taxonomy&
                          static_cast<int64_t>(taxonomy.stages().size()));
 }
 
-void print_account(const models::Config& config, const skills::Taxonomy& taxonomy, bool json) {
+// What one of --processes keeps, in the form that the recipe gives.
+models::TrainingForm training_form(const Arguments& a) {
+  const Json recipe = merge_configs(a.config.files, a.config.sets);
+  models::TrainingForm form;
+  form.processes = *a.processes;
+  form.precision = recipe.value("precision", form.precision);
+  form.shard_optimizer = recipe.value("shard_optimizer", form.shard_optimizer);
+  form.expert_parallel = recipe.value("expert_parallel", form.expert_parallel);
+  return form;
+}
+
+Json account_json(const models::Config& config, const skills::Taxonomy& taxonomy, const Arguments& a) {
   const auto account = account_of(config, taxonomy);
-  if (json) std::cout << models::account_to_json(config, account).dump(2) << "\n";
-  else std::cout << models::account_table(config, account);
+  Json json = models::account_to_json(config, account);
+  if (!a.processes) return json;
+  const auto memory = models::training_memory(account, training_form(a));
+  json["process"] = {{"weights", memory.weights}, {"gradients", memory.gradients}, {"optimizer", memory.optimizer}, {"total", memory.total()}};
+  return json;
+}
+
+void print_account(const models::Config& config, const skills::Taxonomy& taxonomy, const Arguments& a) {
+  const Json json = account_json(config, taxonomy, a);
+  if (a.json) {
+    std::cout << json.dump(2) << "\n";
+    return;
+  }
+  std::cout << models::account_table(config, account_of(config, taxonomy));
+  if (!a.processes) return;
+  const auto form = training_form(a);
+  const auto bytes = [&](const char* key) { return human_bytes(json["process"][key].get<double>()); };
+  std::cout << "each of " << form.processes << " processes (" << form.precision << (form.shard_optimizer ? ", optimizer state divided" : "")
+            << (form.expert_parallel > 1 ? str(", experts over ", form.expert_parallel) : "") << "): weights " << bytes("weights")
+            << ", gradients " << bytes("gradients") << ", optimizer " << bytes("optimizer") << ", together " << bytes("total")
+            << " beside activations\n";
 }
 
 // What `info` says of training with adapters: of --lora-rank, else of a recipe's last stage that has them.
@@ -105,11 +136,11 @@ std::optional<LoraInfo> lora_info(const Arguments& a) {
 
 void print_info(const models::Config& config, const skills::Taxonomy& taxonomy, const Arguments& a) {
   const auto lora = lora_info(a);
-  if (!lora) return print_account(config, taxonomy, a.json);
+  if (!lora) return print_account(config, taxonomy, a);
   const auto adapters = models::account_adapters(config, taxonomy, lora->config, lora->trainable);
   const double wide = adapters.training_bytes(4), narrow = adapters.training_bytes(2);
   if (a.json) {
-    Json json = models::account_to_json(config, account_of(config, taxonomy));
+    Json json = account_json(config, taxonomy, a);
     json["lora"] = {{"rank", lora->config.rank},
                     {"layers", adapters.layers},
                     {"adapter_parameters", adapters.adapters},
@@ -118,7 +149,7 @@ void print_info(const models::Config& config, const skills::Taxonomy& taxonomy, 
     std::cout << json.dump(2) << "\n";
     return;
   }
-  print_account(config, taxonomy, false);
+  print_account(config, taxonomy, a);
   std::cout << "adapters of rank " << lora->config.rank << " on " << adapters.layers << " layers: "
             << human_count(static_cast<double>(adapters.adapters)) << " parameters, " << human_count(static_cast<double>(adapters.trained()))
             << " trained in all; AdamW training state with weights: " << human_bytes(wide) << ", " << human_bytes(narrow)
@@ -130,7 +161,7 @@ void save_imported(const Arguments& a, const models::Imported& imported) {
   if (!imported.left_out.empty()) {
     log::info(imported.left_out.size(), " tensors were left out, on which no answer depends; the first is ", imported.left_out.front());
   }
-  print_account(imported.bundle.model->config(), imported.bundle.taxonomy, a.json);
+  print_account(imported.bundle.model->config(), imported.bundle.taxonomy, a);
 }
 
 void init(const Arguments& a) {
@@ -158,7 +189,7 @@ void init(const Arguments& a) {
     bundle.model = a.upcycle == "sparse" ? models::upcycle(*bundle.model, config.moe, bundle.taxonomy, {}, seed)
                                          : models::widen(*bundle.model, config.moe, seed);
     models::save_bundle(a.out, bundle);
-    print_account(bundle.model->config(), bundle.taxonomy, a.json);
+    print_account(bundle.model->config(), bundle.taxonomy, a);
     return;
   }
   models::Bundle bundle{nullptr, text::Tokenizer::load(a.tokenizer), config.preprocess, taxonomy_of(a)};
@@ -170,12 +201,16 @@ void init(const Arguments& a) {
   bundle.preprocess.height = model.vision.image_height;
   bundle.model = models::make_model(model, seed, &bundle.taxonomy);
   models::save_bundle(a.out, bundle);
-  print_account(bundle.model->config(), bundle.taxonomy, a.json);
+  print_account(bundle.model->config(), bundle.taxonomy, a);
 }
 
 // Of a model directory, or of a config alone (nothing is built, so any size will do).
 void info(const Arguments& a) {
   if (!a.model.empty()) {
+    const Json given = merge_configs(a.config.files, a.config.sets);
+    if (given.contains("model") || given.contains("moe")) {
+      log::warn(a.model, ": its own config.json counts; model and moe of --config and --set do not");
+    }
     const models::Config config = models::load_header(a.model).config;
     print_info(config, skills::Taxonomy::load(fs::path(a.model) / "skills.json"), a);
     return;
@@ -259,6 +294,8 @@ int main(int argc, char** argv) {
         about->add_option("--lora-rank", a.lora_rank, "also account for training with adapters of this rank; of a recipe: in place of its own")
             ->check(CLI::Range(1, 65536))->group("Adapters");
         about->add_option("--lora-targets", a.lora_targets, "patterns of the layers that get adapters; default: the decoder's")->group("Adapters");
+        about->add_option("--processes", a.processes, "also what each of so many processes keeps in training, by a recipe's precision, shard_optimizer and expert_parallel")
+            ->check(CLI::Range(1, 1 << 20))->group("Training");
         about->add_flag("--json", a.json, "as JSON")->group("Output");
         about->callback([&] { info(a); });
 

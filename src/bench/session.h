@@ -37,6 +37,7 @@ struct Comparison {
   std::string name, shape;
   Work ours, again;  // `again` empty: ours
   std::vector<Side> sides;
+  int64_t repetitions = 1000;  // at most
   // Of a row with these medians: sets limit_share and whatever else there is to say.
   std::function<void(Row&)> finish;
 };
@@ -70,5 +71,6 @@ void bench_image(Session& session);
 void bench_moe(Session& session);
 void bench_train(Session& session);
 void bench_decode(Session& session);
+void bench_trainer(Session& session);
 
 }  // namespace mose::bench

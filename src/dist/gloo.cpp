@@ -21,6 +21,8 @@ Tensor bytes(const Tensor& x) { return x.view({-1}).view(torch::kUInt8); }
 
 // Elements up to which a sum gathers all parts whole: one exchange instead of two.
 constexpr int64_t kSmall = 4096;
+// Elements a process that travel at once: what a collective holds beside its tensors stays small.
+constexpr int64_t kChunk = 1 << 20;
 
 // Row 0, then row 1, and so on: the order of sums that communicator.h promises. `out` may be a row of parts_WN.
 void reduce_rows(const Tensor& parts_WN, Reduce reduce, const Tensor& out) {
@@ -73,10 +75,16 @@ class GlooCommunicator::Transport {
     group_->alltoall_base(out, in, out_rows, in_rows)->wait();
   }
   void all_gather(Tensor out, Tensor in) {
-    Tensor own = out.view({size_, -1})[rank_];
-    // Gloo gathers into memory of its own, so the part in place is read before it is written.
-    Tensor to = bytes(out), from = bytes(in);
-    group_->_allgather_base(to, from)->wait();
+    const int64_t n = in.numel();
+    const Tensor out_WN = out.view({size_, n}), in_N = in.view({-1});
+    for (int64_t begin = 0; begin < n; begin += kChunk) {
+      // Gloo gathers into memory of its own, so a part in place is read before it is written.
+      const int64_t c = std::min(kChunk, n - begin);
+      const Tensor chunk_WN = c == n ? out_WN : at::empty({size_, c}, out.options());
+      Tensor to = bytes(chunk_WN), from = bytes(in_N.narrow(0, begin, c));
+      group_->_allgather_base(to, from)->wait();
+      if (c < n) out_WN.narrow(1, begin, c).copy_(chunk_WN);
+    }
   }
   void broadcast(Tensor x, int64_t root) {
     c10d::BroadcastOptions options;
@@ -88,9 +96,14 @@ class GlooCommunicator::Transport {
 
   // Each rank receives its part of everyone's tensor and adds: the traffic of a ring, in an order that is fixed.
   void reduce_scatter(const Tensor& out, const Tensor& in, Reduce reduce) {
-    const Tensor parts_WN = at::empty({size_, out.numel()}, in.options());
-    all_to_all(bytes(parts_WN).view({size_, -1}), bytes(in).view({size_, -1}), {}, {});
-    reduce_rows(parts_WN, reduce, out);
+    const int64_t n = out.numel();
+    const Tensor in_WN = in.view({size_, n}), out_N = out.view({-1});
+    for (int64_t begin = 0; begin < n; begin += kChunk) {
+      const int64_t c = std::min(kChunk, n - begin);
+      const Tensor sent_WN = in_WN.narrow(1, begin, c).contiguous(), parts_WN = at::empty({size_, c}, in.options());
+      all_to_all(bytes(parts_WN).view({size_, -1}), bytes(sent_WN).view({size_, -1}), {}, {});
+      reduce_rows(parts_WN, reduce, out_N.narrow(0, begin, c));
+    }
   }
 
   void all_reduce(const Tensor& x, Reduce reduce) {
@@ -107,7 +120,7 @@ class GlooCommunicator::Transport {
     const Tensor rest_WN = at::empty({size_, rest}, x.options());
     if (rest > 0) all_gather(rest_WN, flat.narrow(0, part * size_, rest));
     reduce_scatter(own, even, reduce);
-    all_gather(even, own.clone());
+    all_gather(even, own);
     if (rest > 0) reduce_rows(rest_WN, reduce, flat.narrow(0, part * size_, rest));
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "mose/core/error.h"
 #include "mose/core/strings.h"
 
 namespace mose::models {
@@ -51,6 +52,7 @@ Account account(const Config& config, int64_t skills, int64_t stages) {
   a.projector = merged * hidden + hidden + hidden * D + D;
   if (!config.grid_pinpoints.empty()) a.projector += D;  // the newline
   a.embedding = l.vocab_size * D;
+  a.largest = std::max(a.embedding, D * F * (l.wide_layers.empty() ? 1 : l.ffn_copies));
   a.head = l.tie_embeddings ? 0 : l.vocab_size * (D + (l.head_bias ? 1 : 0));
   const int64_t qkv = (l.heads + 2 * l.kv_heads) * d;
   a.attention = l.layers * (qkv * D + (l.qkv_bias ? qkv : 0) + l.heads * d * D + (l.out_bias ? D : 0));
@@ -67,6 +69,7 @@ Account account(const Config& config, int64_t skills, int64_t stages) {
     const int64_t expert = ffn(l.moe->intermediate > 0 ? l.moe->intermediate : F, false);
     a.experts = sparse_count * l.moe->experts * expert;
     a.activated_experts = sparse_count * l.moe->top_k * expert;
+    a.largest_experts = l.moe->experts * D * (l.moe->intermediate > 0 ? l.moe->intermediate : F) * (l.ffn == "gelu" ? 1 : 2);
     a.routers = sparse_count * router_parameters(*l.moe, D, skills, stages);
     if (l.moe->shared_ffn > 0) a.dense_ffn += sparse_count * (3 * D * l.moe->shared_ffn + D);
   }
@@ -74,6 +77,22 @@ Account account(const Config& config, int64_t skills, int64_t stages) {
     a.region_head = static_cast<int64_t>(config.region_categories.size()) * (config.vision.hidden_size + 1);
   }
   return a;
+}
+
+TrainingMemory training_memory(const Account& a, const TrainingForm& form) {
+  if (form.processes % form.expert_parallel != 0) {
+    throw UsageError(str("expert_parallel = ", form.expert_parallel, " does not divide ", form.processes, " processes"));
+  }
+  const bool narrow = form.precision == "bfloat16";
+  const double common = static_cast<double>(a.total() - a.experts);
+  const double experts = static_cast<double>(a.experts) / static_cast<double>(form.expert_parallel);
+  // Two float32 moments a parameter, and a master weight where it is in bfloat16.
+  const double state = narrow ? 12 : 8, each = narrow ? 2 : 4;
+  const auto holders = static_cast<double>(form.shard_optimizer ? form.processes : 1);
+  const auto expert_holders = static_cast<double>(form.shard_optimizer ? form.processes / form.expert_parallel : 1);
+  const double largest = std::max(static_cast<double>(a.largest), static_cast<double>(a.largest_experts) / static_cast<double>(form.expert_parallel));
+  return {each * (common + experts), each * (common + experts), state * (common / holders + experts / expert_holders),
+          form.processes > 1 ? each * largest : 0};
 }
 
 Json account_to_json(const Config& config, const Account& a) {

@@ -24,23 +24,28 @@ bool stacked(const std::string& name, const char* suffix, std::string& prefix) {
 }  // namespace
 
 io::TensorMap weights_for_file(const VisionLanguageModel& model) {
+  std::vector<std::pair<std::string, Tensor>> parameters;
+  for (const auto& item : model.named_parameters()) parameters.emplace_back(item.key(), item.value().detach());
+  return weights_for_file(parameters);
+}
+
+io::TensorMap weights_for_file(const std::vector<std::pair<std::string, Tensor>>& parameters) {
   io::TensorMap out;
-  for (const auto& item : model.named_parameters()) {
-    const Tensor value = item.value().detach();
+  for (const auto& [name, value] : parameters) {
     std::string prefix;
-    if (stacked(item.key(), "gate_up_proj", prefix)) {
+    if (stacked(name, "gate_up_proj", prefix)) {
       const int64_t F = value.size(1) / 2;
       for (int64_t e = 0; e < value.size(0); ++e) {
         out[str(prefix, e, ".gate_proj.weight")] = value[e].narrow(0, 0, F);
         out[str(prefix, e, ".up_proj.weight")] = value[e].narrow(0, F, F);
       }
-    } else if (stacked(item.key(), "down_proj", prefix)) {
+    } else if (stacked(name, "down_proj", prefix)) {
       for (int64_t e = 0; e < value.size(0); ++e) out[str(prefix, e, ".down_proj.weight")] = value[e];
-    } else if (const size_t at = item.key().find(".experts.fc"); at != std::string::npos) {
-      const std::string head = item.key().substr(0, at) + ".experts.", tail = item.key().substr(head.size());
+    } else if (const size_t at = name.find(".experts.fc"); at != std::string::npos) {
+      const std::string head = name.substr(0, at) + ".experts.", tail = name.substr(head.size());
       for (int64_t e = 0; e < value.size(0); ++e) out[str(head, e, ".", tail)] = value[e];
     } else {
-      out[item.key()] = value;
+      out[name] = value;
     }
   }
   return out;

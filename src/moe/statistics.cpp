@@ -40,8 +40,6 @@ void RoutingStatistics::add(const Routing& routing, const RouterLabels& labels) 
   if (p_TE.size(1) != experts_) {
     throw Error(str("routing statistics: probabilities of ", p_TE.size(1), " experts: expected ", experts_));
   }
-  has_stage_ = has_stage_ || routing.stage_logits_TG.has_value();
-  has_skill_ = has_skill_ || routing.skill_logits_TS.has_value();
   const int64_t tokens = p_TE.size(0);
   if (tokens == 0) return;
   const Tensor experts_TK = routing.experts_TK.to(torch::kCPU);
@@ -51,6 +49,7 @@ void RoutingStatistics::add(const Routing& routing, const RouterLabels& labels) 
           .scatter_add_(1, experts_TK, torch::full(experts_TK.sizes(), 1.0 / static_cast<double>(experts_TK.size(1)), torch::kFloat64));
   tokens_ += static_cast<double>(tokens);
   load_E_ += choice_TE.sum(0);
+  dropped_ += (routing.weights_TK == 0).sum().item<double>();
   entropy_ -= at::xlogy(p_TE, p_TE).sum().item<double>();
 
   Tensor labelled_T = torch::zeros({tokens}, torch::kBool);
@@ -83,6 +82,23 @@ void RoutingStatistics::add(const Routing& routing, const RouterLabels& labels) 
   labelled_ += labelled_T.sum().item<double>();
 }
 
+Tensor RoutingStatistics::sums() const {
+  const Tensor numbers = torch::tensor({tokens_, labelled_, entropy_, dropped_, stage_right_, stage_total_, skill_right_, skill_total_,
+                                        assigned_right_, assigned_total_}, torch::kFloat64);
+  return at::cat({numbers, load_E_, skill_tokens_S_, skill_expert_SE_.flatten()});
+}
+
+void RoutingStatistics::set_sums(const Tensor& sums) {
+  double* const numbers[] = {&tokens_, &labelled_, &entropy_, &dropped_, &stage_right_, &stage_total_, &skill_right_, &skill_total_,
+                             &assigned_right_, &assigned_total_};
+  int64_t at = 0;
+  for (double* number : numbers) *number = sums[at++].item<double>();
+  for (Tensor* part : {&load_E_, &skill_tokens_S_, &skill_expert_SE_}) {
+    *part = sums.narrow(0, at, part->numel()).view(part->sizes()).clone();
+    at += part->numel();
+  }
+}
+
 Json RoutingStatistics::to_json() const {
   Json out;
   out["tokens"] = static_cast<int64_t>(tokens_);
@@ -95,10 +111,11 @@ Json RoutingStatistics::to_json() const {
   for (int64_t s = 0; s < share_SE.size(0); ++s) rows.push_back(list(share_SE[s]));
   out["skill_expert"] = std::move(rows);
   out["skill_tokens"] = list(skill_tokens_S_);
-  out["stage_accuracy"] = has_stage_ ? share(stage_right_, stage_total_) : Json(nullptr);
-  out["skill_accuracy"] = has_skill_ ? share(skill_right_, skill_total_) : Json(nullptr);
+  out["stage_accuracy"] = share(stage_right_, stage_total_);
+  out["skill_accuracy"] = share(skill_right_, skill_total_);
   out["assigned_share"] = share(assigned_right_, assigned_total_);
   out["entropy"] = tokens_ > 0 ? entropy_ / tokens_ : 0.0;
+  out["dropped"] = static_cast<int64_t>(dropped_);
   return out;
 }
 

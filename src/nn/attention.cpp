@@ -56,6 +56,7 @@ torch::Tensor packed_attention(const torch::Tensor& q_THd, const torch::Tensor& 
   }
   const auto q = q_THd.split_with_sizes(lengths), k = k_TKd.split_with_sizes(lengths),
              v = v_TKd.split_with_sizes(lengths);
+  if (lengths.empty()) return v_TKd.repeat_interleave(q_THd.size(1) / v_TKd.size(1), 1);  // no rows
   std::vector<torch::Tensor> outputs;
   outputs.reserve(q.size());
   for (size_t n = 0; n < q.size(); ++n) {

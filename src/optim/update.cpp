@@ -72,9 +72,26 @@ void update(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& g
   struct Group {
     std::vector<Tensor> weights, gradients, exp_avgs, exp_avg_sqs, steps;
   };
+  // A few at a time, since gradients of a shorter type are held in float32 too.
+  constexpr int64_t kElements = 16 << 20;
   std::map<std::tuple<std::string, double, double>, Group> groups;
+  const auto update_groups = [&] {
+    for (auto& [key, group] : groups) {
+      at::_foreach_add_(group.steps, 1);
+      at::_fused_adamw_(group.weights, group.gradients, group.exp_avgs, group.exp_avg_sqs, {}, group.steps,
+                        learning_rate * std::get<1>(key), config.beta1, config.beta2, std::get<2>(key), config.epsilon,
+                        /*amsgrad=*/false, /*maximize=*/false);
+    }
+    groups.clear();
+  };
+  int64_t elements = 0;
   for (size_t i = 0; i < pieces.size(); ++i) {
     const AdamWPiece& piece = *pieces[i];
+    if (elements > kElements) {
+      update_groups();
+      elements = 0;
+    }
+    elements += gradients[i].numel();
     Group& group = groups[{piece.weight.device().str(), piece.settings.scale, piece.settings.decay}];
     group.weights.push_back(piece.weight);
     group.gradients.push_back(gradients[i].to(torch::kFloat32));
@@ -82,12 +99,7 @@ void update(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& g
     group.exp_avg_sqs.push_back(piece.exp_avg_sq);
     group.steps.push_back(piece.step);
   }
-  for (auto& [key, group] : groups) {
-    at::_foreach_add_(group.steps, 1);
-    at::_fused_adamw_(group.weights, group.gradients, group.exp_avgs, group.exp_avg_sqs, {}, group.steps,
-                      learning_rate * std::get<1>(key), config.beta1, config.beta2, std::get<2>(key), config.epsilon,
-                      /*amsgrad=*/false, /*maximize=*/false);
-  }
+  update_groups();
 }
 
 }  // namespace mose::optim

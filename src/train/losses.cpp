@@ -136,13 +136,14 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
       oracle.given_TE = oracle_shares(batch.labels, model.skill_map());
       options.control = &oracle;
     }
-    const auto outputs = model.forward(batch.tokens_T, batch.plan, images.rows_RD, options);
+    auto outputs = model.forward(batch.tokens_T, batch.plan, images.rows_RD, options);
     if (weights.lm != 0 && whole.rows > 0) r.lm = language_loss(model, outputs.hidden_TD, batch, weights, whole, r);
     if (weights.routers() && !outputs.routings.empty()) {
       std::vector<moe::Routing> routings;
       for (const auto& layer : outputs.routings) routings.push_back(layer.routing);
       add_router_losses(model, routings, batch.labels, r);
     }
+    out.routings = std::move(outputs.routings);
   }
   if (weights.region != 0 && batch.region_BPC.defined()) {
     r.region = region_loss(model, images.tower_BPD, batch, weights, whole);

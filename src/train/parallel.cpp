@@ -1,5 +1,7 @@
 #include "train/parallel.h"
 
+#include "train/whole_model.h"
+
 namespace mose::train {
 
 using torch::Tensor;
@@ -38,11 +40,22 @@ void sum_reports(dist::Communicator& world, LossReport& report, torch::Device de
   report.supervised = c[3];
 }
 
-void share_weights(dist::Communicator& world, const models::VisionLanguageModel& model) {
-  if (world.size() == 1) return;
+void sum_routings(dist::Communicator& world, RoutingSums& routing) {
+  if (world.size() == 1 || routing.empty()) return;
+  std::vector<Tensor> parts;
+  for (const auto& layer : routing) parts.push_back(layer.sums());
+  const Tensor all = torch::stack(parts);
+  world.all_reduce(all).wait();
+  for (size_t i = 0; i < routing.size(); ++i) routing[i].set_sums(all[static_cast<int64_t>(i)]);
+}
+
+void share_weights(Session& session) {
+  if (session.world->size() == 1) return;
   const torch::NoGradGuard no_grad;
   std::vector<dist::Work> works;
-  for (const Tensor& parameter : model.parameters()) works.push_back(world.broadcast(parameter.detach(), 0));
+  for (const auto& item : session.bundle.model->named_parameters()) {
+    if (!is_divided(session, item.key())) works.push_back(session.world->broadcast(item.value().detach(), 0));
+  }
   for (auto& work : works) work.wait();
 }
 

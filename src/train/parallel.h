@@ -2,8 +2,9 @@
 #pragma once
 
 #include "mose/dist/communicator.h"
-#include "mose/models/vlm.h"
 #include "mose/train/losses.h"
+#include "mose/train/routing_report.h"
+#include "train/session.h"
 
 namespace mose::train {
 
@@ -18,7 +19,10 @@ StepStart start_step(dist::Communicator& world, const Normalisers& own, int sign
 // The report of the global batch from those of the processes' parts, added in order of ranks.
 void sum_reports(dist::Communicator& world, LossReport& report, torch::Device device);
 
-// Rank 0's weights for all.
-void share_weights(dist::Communicator& world, const models::VisionLanguageModel& model);
+// Of all processes together.
+void sum_routings(dist::Communicator& world, RoutingSums& routing);
+
+// Rank 0's weights for all, but those of experts that are divided.
+void share_weights(Session& session);
 
 }  // namespace mose::train

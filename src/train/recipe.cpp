@@ -77,6 +77,8 @@ void Recipe::visit(FieldVisitor& v) {
           "float32; autocast: float32 weights, products in bfloat16; bfloat16: weights too, with float32 master weights",
           {"float32", "autocast", "bfloat16"});
   v.field("shard_optimizer", shard_optimizer, "divide the optimizer's state over the processes (ZeRO-1)");
+  v.field("expert_parallel", expert_parallel,
+          "processes in a row that divide the experts of every sparse layer among them; 1 = each has all", 1, 4096);
   v.field("recompute", recompute, "run the blocks of tower and decoder again in the backward pass instead of keeping their activations");
   v.group("data", data, "what is trained on");
   v.group("preprocess", preprocess, "image preprocessing of a new model");
@@ -91,6 +93,11 @@ void Recipe::visit(FieldVisitor& v) {
   v.field("milestone_every", milestone_every, "checkpoints at multiples of so many steps stay for good; 0 = none", 0, 1e9);
   v.field("best", best, "a loss of validation (loss, loss_plan, ...): the model at its least value is kept in RUN/best; empty = none");
   v.field("expert_removal", expert_removal, "measure at the end each skill's validation loss without each expert, into routing.json");
+  v.field("checkpoint_beside", checkpoint_beside,
+          "write checkpoints while the steps go on, from a copy of weights and optimizer state in memory");
+  v.field("samples", samples, "held-out questions that are answered at every validation, into RUN/samples.jsonl", 0, 1000);
+  v.field("sample_tokens", sample_tokens, "most tokens of such an answer", 1, 65536);
+  v.field("peak_teraflops", peak_teraflops, "of a process's device, for share_of_peak; 0 = a matrix product measures it at the start", 0, 1e6);
   v.field("stall_warning", stall_warning, "seconds without a finished step after which the log says so; 0 = never", 0, 1e6);
 }
 
@@ -106,6 +113,10 @@ void check_recipe(const Recipe& recipe) {
     }
     if (stage.lora && (stage.kind != "dense" && stage.kind != "finetune")) {
       throw UsageError(str("recipe: stage ", stage.name, ": lora goes with kind dense or finetune, found ", stage.kind));
+    }
+    if (stage.lora && recipe.expert_parallel > 1) {
+      throw UsageError(str("recipe: stage ", stage.name, ": lora does not go with expert_parallel = ", recipe.expert_parallel,
+                           "; a frozen model needs no dividing of its experts' optimizer state, so set it to 1"));
     }
     if (stage.lora && (stage.name.empty() || stage.name[0] == '.' || stage.name.find('/') != std::string::npos)) {
       throw UsageError(str("recipe: stage \"", stage.name, "\": its adapters go to a folder of its name, which this cannot be"));

@@ -2,7 +2,6 @@
 
 #include <torch/torch.h>
 
-#include "mose/moe/statistics.h"
 #include "mose/train/image_features.h"
 
 namespace mose::train {
@@ -23,30 +22,38 @@ Json mean_of(const Json& layers, const char* key) {
 
 }  // namespace
 
-Json measure_routing(models::VisionLanguageModel& model, const std::vector<data::Batch>& batches) {
-  const torch::NoGradGuard no_grad;
-  const auto& moe = *model.config().language.moe;
-  std::vector<moe::RoutingStatistics> statistics;
-  std::vector<int64_t> layers;
-  for (const auto& [layer, module] : model.moe_layers()) {
-    layers.push_back(layer);
-    statistics.emplace_back(moe.experts, model.skill_map());
-  }
-  for (const auto& batch : batches) {
-    const auto out = model.forward(batch.tokens_T, batch.plan, image_features(model, batch).rows_RD);
-    for (size_t i = 0; i < out.routings.size(); ++i) statistics[i].add(out.routings[i].routing, batch.labels);
-  }
+RoutingSums start_routing_sums(const models::VisionLanguageModel& model) {
+  RoutingSums sums;
+  for (size_t i = 0; i < model.moe_layers().size(); ++i) sums.emplace_back(model.config().language.moe->experts, model.skill_map());
+  return sums;
+}
+
+void add_routings(RoutingSums& sums, const std::vector<language::LayerRouting>& routings, const moe::RouterLabels& labels) {
+  for (size_t i = 0; i < routings.size(); ++i) sums[i].add(routings[i].routing, labels);
+}
+
+Json routing_to_json(const models::VisionLanguageModel& model, const RoutingSums& sums) {
   Json result;
   result["layers"] = Json::array();
-  for (size_t i = 0; i < statistics.size(); ++i) {
-    Json layer = {{"layer", layers[i]}, {"experts", moe.experts}};
-    layer.update(statistics[i].to_json());
+  const auto layers = model.moe_layers();
+  for (size_t i = 0; i < sums.size(); ++i) {
+    Json layer = {{"layer", layers[i].first}, {"experts", model.config().language.moe->experts}};
+    layer.update(sums[i].to_json());
     result["layers"].push_back(std::move(layer));
   }
   for (const char* key : {"stage_accuracy", "skill_accuracy", "assigned_share"}) {
     result[key] = mean_of(result["layers"], key);
   }
   return result;
+}
+
+Json measure_routing(models::VisionLanguageModel& model, const std::vector<data::Batch>& batches) {
+  const torch::NoGradGuard no_grad;
+  RoutingSums sums = start_routing_sums(model);
+  for (const auto& batch : batches) {
+    add_routings(sums, model.forward(batch.tokens_T, batch.plan, image_features(model, batch).rows_RD).routings, batch.labels);
+  }
+  return routing_to_json(model, sums);
 }
 
 namespace {

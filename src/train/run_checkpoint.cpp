@@ -68,29 +68,34 @@ void check_files(const fs::path& dir) {
   }
 }
 
+void save_model_of(const fs::path& dir, const fs::path& place, const models::Bundle& bundle, const CheckpointContents& contents) {
+  models::save_bundle(dir / "model", bundle, contents.weights, contents.weights.begin()->second.scalar_type());
+  if (!contents.adapters.empty()) models::save_adapter(dir / "adapter", *bundle.model, contents.adapters, contents.lora, place / "model");
+}
+
 }  // namespace
 
 void save_checkpoint(const fs::path& run, dist::Communicator& world, const models::Bundle& bundle,
-                     const std::map<std::string, torch::Tensor>& optimizer, const RunState& state, const Keep& keep,
-                     const nn::Adapters& adapters, const nn::LoraConfig& lora) {
+                     const CheckpointContents& contents, const Keep& keep) {
   char name[32];
-  std::snprintf(name, sizeof name, "step_%08lld", static_cast<long long>(state.step));
+  std::snprintf(name, sizeof name, "step_%08lld", static_cast<long long>(contents.state.step));
   const fs::path dir = run / "checkpoints" / name;
   fs::path beside = dir;
   beside += ".tmp";
   if (world.rank() != 0) {
     world.barrier();  // the folder is there
-    if (!optimizer.empty()) io::save_safetensors(beside / str("optimizer.rank", world.rank(), ".safetensors"), optimizer);
+    if (!contents.optimizer.empty()) {
+      io::save_safetensors(beside / str("optimizer.rank", world.rank(), ".safetensors"), contents.optimizer);
+    }
     world.barrier();  // all shares are written
     world.barrier();  // it is in its place
     return;
   }
   write_folder(beside, [&] {
     world.barrier();
-    models::save_bundle(beside / "model", bundle);
-    io::save_safetensors(beside / "optimizer.safetensors", optimizer);
-    if (!adapters.empty()) models::save_adapter(beside / "adapter", *bundle.model, adapters, lora, dir / "model");
-    save_json(beside / "state.json", state.to_json());
+    save_model_of(beside, dir, bundle, contents);
+    io::save_safetensors(beside / "optimizer.safetensors", contents.optimizer);
+    save_json(beside / "state.json", contents.state.to_json());
     world.barrier();
     save_json(beside / "DONE", sizes_of_files(beside));
   });
@@ -104,12 +109,9 @@ void save_checkpoint(const fs::path& run, dist::Communicator& world, const model
   world.barrier();
 }
 
-void save_best(const fs::path& run, const models::Bundle& bundle, const nn::Adapters& adapters, const nn::LoraConfig& lora) {
+void save_best(const fs::path& run, const models::Bundle& bundle, const CheckpointContents& contents) {
   const fs::path dir = folder_path(run / "best");
-  replace_folder(dir, [&](const fs::path& beside) {
-    models::save_bundle(beside / "model", bundle);
-    if (!adapters.empty()) models::save_adapter(beside / "adapter", *bundle.model, adapters, lora, dir / "model");
-  });
+  replace_folder(dir, [&](const fs::path& beside) { save_model_of(beside, dir, bundle, contents); });
 }
 
 std::optional<Checkpoint> find_checkpoint(const fs::path& run) {

@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "mose/data/loader.h"
-#include "mose/dist/communicator.h"
+#include "mose/dist/expert_parallel.h"
+#include "mose/infer/generator.h"
 #include "mose/models/bundle.h"
 #include "mose/nn/lora.h"
 #include "mose/optim/adamw.h"
@@ -16,6 +17,8 @@
 #include "mose/train/metrics.h"
 #include "mose/train/recipe.h"
 #include "mose/train/run_checkpoint.h"
+#include "train/checkpoint_writer.h"
+#include "train/samples.h"
 #include "mose/train/words.h"
 
 namespace mose::train {
@@ -24,6 +27,7 @@ struct Session {
   const Recipe& recipe;
   std::filesystem::path run;
   std::shared_ptr<dist::Communicator> world;
+  dist::ExpertGroups experts;           // empty: every process has all experts
   bool dry = false;
   torch::Device device;
   models::Bundle bundle;
@@ -34,11 +38,13 @@ struct Session {
   RunState state;
   nn::Adapters adapters;                // of the stage that runs
   nn::Adapters saved_adapters;          // of the checkpoint that this attempt began with
+  std::vector<SampleQuestion> questions;  // answered at every validation
+  double peak_flops = 0;                // of this process's device, a second
   std::unique_ptr<Metrics> metrics;     // of rank 0
+  std::unique_ptr<CheckpointWriter> writer;
   std::chrono::steady_clock::time_point started;  // of this attempt
   double seconds_before = 0;                      // of earlier attempts
 
-  Keep keep() const { return {recipe.keep_checkpoints, recipe.milestone_every}; }
   bool first() const { return world->rank() == 0; }
   bool keeps() const { return first() && !dry; }  // models and checkpoints are this process's to write
   void write(const Json& line, const std::string& prefix) {
@@ -52,8 +58,8 @@ struct Session {
   }
 };
 
-// With `divided` every process gets its parts of the global batches, else all of them.
-data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage, bool divided = false);
+// Of the validation split where `stage` is null.
+data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage, data::Shard shard = {});
 
 // Both continue at session.state and leave it after the stage's last step.
 void run_gradient_stage(Session& session, const StageConfig& stage,

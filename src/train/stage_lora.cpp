@@ -7,7 +7,7 @@
 #include "mose/core/random.h"
 #include "mose/core/strings.h"
 #include "mose/models/adapter.h"
-#include "train/session.h"
+#include "train/whole_model.h"
 
 namespace mose::train {
 
@@ -38,10 +38,12 @@ void finish_adapters(Session& session, const StageConfig& stage) {
   const bool base_exists = !session.recipe.init_from.empty() && session.state.stage == 0 && stage.upcycle == "none" &&
                            trainable_patterns(stage).empty();
   const auto base = base_exists ? folder_path(session.recipe.init_from) : dir / "base";
+  const auto contents = whole_model(session, *stage.lora);
   if (session.keeps()) {
-    models::save_adapter(dir, *session.bundle.model, session.adapters, *stage.lora, base);
-    if (!base_exists) models::save_bundle(base, session.bundle);
+    models::save_adapter(dir, *session.bundle.model, contents.adapters, *stage.lora, base);
+    if (!base_exists) models::save_bundle(base, session.bundle, contents.weights, contents.weights.begin()->second.scalar_type());
   }
+  if (session.writer) session.writer->wait();  // it may still read the adapters' places
   nn::merge_lora(*session.bundle.model);
   session.adapters.clear();
   log::info("stage ", stage.name, ": adapters merged; they are in ", dir.string(), ", their base in ", base.string());

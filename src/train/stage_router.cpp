@@ -11,9 +11,41 @@
 #include "mose/optim/adamw.h"
 #include "mose/optim/clip.h"
 #include "mose/train/router_cache.h"
-#include "train/session.h"
+#include "train/whole_model.h"
 
 namespace mose::train {
+namespace {
+
+// The labelled rows of the first batches of an epoch, each batch through the model of one process, in the batches' order.
+RouterCache collect(Session& session, const StageConfig& stage) {
+  auto& model = *session.bundle.model;
+  const int64_t rank = session.world->rank(), world = session.world->size();
+  auto loader = make_loader(session, session.train_samples, &stage, {rank, world, 1});
+  Progress progress(stage.name + ": caching activations", stage.cache_tokens, "rows");
+  const int64_t batches = loader.batches_in_epoch(0);
+  std::vector<RouterCache> parts;
+  int64_t rows = 0;
+  for (int64_t first = 0; first < batches && rows < stage.cache_tokens; first += world) {
+    RouterCache own;
+    const auto batch = first + rank < batches ? data::to_device(loader.next(), session.device) : data::Batch();
+    if (batch.samples > 0) {
+      own = router_inputs(model, batch);
+    } else if (session.experts.parallel) {
+      const torch::NoGradGuard no_grad;
+      pass_without_rows(session);
+    }
+    const int signal = static_cast<int>(dist::agree(*session.world, stop_signal()));
+    if (signal != 0) throw Interrupted(signal);
+    for (auto& part : gather_caches(*session.world, own)) {
+      rows += part.rows();
+      parts.push_back(std::move(part));
+    }
+    progress.set(std::min(rows, stage.cache_tokens));
+  }
+  return join_caches(parts, stage.cache_tokens);
+}
+
+}  // namespace
 
 void run_cached_router_stage(Session& session, const StageConfig& stage) {
   auto& model = *session.bundle.model;
@@ -27,22 +59,7 @@ void run_cached_router_stage(Session& session, const StageConfig& stage) {
     }
   }
   const auto collect_start = std::chrono::steady_clock::now();
-  auto loader = make_loader(session, session.train_samples, &stage);
-  RouterCache cache;
-  {
-    Progress progress(stage.name + ": caching activations", stage.cache_tokens, "rows");
-    int64_t batches = loader.batches_in_epoch(0), used = 0;
-    cache = collect_router_inputs(
-        model,
-        [&](data::Batch& batch) {
-          throw_if_stopped();
-          if (used++ == batches) return false;
-          batch = data::to_device(loader.next(), session.device);
-          return true;
-        },
-        stage.cache_tokens);
-    progress.set(cache.rows());
-  }
+  const RouterCache cache = collect(session, stage);
   const double collect_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - collect_start).count();
   log::info("stage ", stage.name, ": ", cache.rows(), " labelled rows of ", cache.inputs_ND.size(), " layers cached in ",
@@ -57,9 +74,9 @@ void run_cached_router_stage(Session& session, const StageConfig& stage) {
   size_t at = order.size();
   Progress progress(stage.name, stage.steps, "steps", state.stage_step);
   while (state.stage_step < stage.steps) {
-    if (stop_signal() != 0) {
+    if (const auto signal = dist::agree(*session.world, stop_signal()); signal != 0) {
       log::warn("stage ", stage.name, " is cached and short: a resumed run begins it anew");
-      throw_if_stopped();
+      throw Interrupted(static_cast<int>(signal));
     }
     if (at + batch_rows > order.size()) {
       stream.shuffle(order);

@@ -1,5 +1,7 @@
 #include "train/step_report.h"
 
+#include <algorithm>
+
 #include "mose/core/strings.h"
 
 namespace mose::train {
@@ -26,6 +28,24 @@ void describe(Json& line, const LossReport& report, const StepWeights& weights) 
   if (weights.z != 0) line["loss_z"] = number(report.z);
   if (weights.region != 0) line["loss_region"] = number(report.region);
   if (weights.words != 0) line["loss_words"] = number(report.words);
+}
+
+void describe_routing(Json& line, const Json& routing) {
+  for (const char* key : {"stage_accuracy", "skill_accuracy", "assigned_share"}) {
+    if (!routing.at(key).is_null()) line[key] = routing[key];
+  }
+  Json loads = Json::array();
+  double uneven = 0;
+  int64_t dropped = 0;
+  for (const auto& layer : routing.at("layers")) {
+    const auto load = layer.at("expert_load").get<std::vector<double>>();
+    uneven += *std::max_element(load.begin(), load.end()) * static_cast<double>(load.size());
+    dropped += layer.at("dropped").get<int64_t>();
+    loads.push_back(load);
+  }
+  line["expert_load"] = loads;
+  line["load_of_busiest"] = uneven / static_cast<double>(loads.size());  // times an even share
+  line["dropped"] = dropped;
 }
 
 std::string progress_note(const Json& line) {

@@ -13,8 +13,9 @@
 #include "mose/models/adapter.h"
 #include "mose/models/upcycle.h"
 #include "mose/train/routing_report.h"
+#include "train/flops.h"
 #include "train/peak_memory.h"
-#include "train/session.h"
+#include "train/whole_model.h"
 
 namespace mose::train {
 
@@ -43,6 +44,7 @@ void place(Session& session) {
   auto& model = *session.bundle.model;
   model.to(session.device);
   if (session.recipe.precision == "bfloat16") model.to(torch::kBFloat16);
+  divide_experts(session);
 }
 
 // A global batch's parts are what processes take, so their number is part of the mathematics and of the recipe.
@@ -101,6 +103,7 @@ models::Bundle starting_bundle(const Recipe& recipe, const Corpus& corpus, const
 void upcycle_for_stage(Session& session, const StageConfig& stage) {
   auto& bundle = session.bundle;
   if (stage.upcycle == "none") return;
+  session.writer->wait();  // it reads the bundle
   const uint64_t seed = session.recipe.seed() + 1;
   if (stage.upcycle == "sparse") {
     bundle.model = models::upcycle(*bundle.model, session.recipe.moe, bundle.taxonomy,
@@ -117,13 +120,16 @@ void upcycle_for_stage(Session& session, const StageConfig& stage) {
 
 // RUN/routing.json keeps what was measured before and after router pretraining, and at the end.
 void report_routing(Session& session, const char* moment) {
-  if (!session.bundle.model->sparse() || !session.first()) return;
+  // With experts divided over processes all of them come to every layer.
+  if (!session.bundle.model->sparse() || !(session.first() || session.experts.parallel)) return;
+  const Json measured = measure_routing(*session.bundle.model, session.validation);
+  Json removal;
+  if (session.recipe.expert_removal && moment == std::string("final")) removal = measure_removal(*session.bundle.model, session.validation);
+  if (!session.first()) return;
   const fs::path file = session.run / "routing.json";
   Json report = fs::exists(file) ? load_json(file) : routing_header(*session.bundle.model, session.bundle.taxonomy);
-  report[moment] = measure_routing(*session.bundle.model, session.validation);
-  if (session.recipe.expert_removal && moment == std::string("final")) {
-    report["removal"] = measure_removal(*session.bundle.model, session.validation);
-  }
+  report[moment] = measured;
+  if (!removal.is_null()) report["removal"] = removal;
   save_json(file, report, -1);
   const auto& m = report[moment];
   auto percent = [](const Json& value) { return value.is_number() ? fixed(100 * value.get<double>(), 1) + " %" : "-"; };
@@ -169,7 +175,10 @@ void run_stages(Session& session, const std::map<std::string, torch::Tensor>& op
     state.stage_step = 0;
     state.loader = nullptr;
     state.seconds = session.seconds();
-    if (!session.dry) save_checkpoint(session.run, *session.world, session.bundle, {}, state, session.keep());
+    if (session.dry) continue;
+    auto contents = whole_model(session, {});
+    contents.state = state;
+    session.writer->save(session.bundle, std::move(contents));
   }
 }
 
@@ -188,7 +197,7 @@ void write_summary(const Session& session, int64_t peak_memory) {
 
 }  // namespace
 
-data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage, bool divided) {
+data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage, data::Shard shard) {
   auto config = session.recipe.data.loader;
   const auto& model = session.bundle.model->config();
   const std::string name = stage ? stage->name : "validation";
@@ -208,8 +217,6 @@ data::Loader make_loader(const Session& session, std::vector<data::Encoded> samp
                                static_cast<int64_t>(session.bundle.taxonomy.skills().size())};
   // Every stage has its own order of samples.
   RandomStream stream(session.recipe.seed(), "stage/" + name);
-  data::Shard shard;
-  if (divided) shard = {session.world->rank(), session.world->size(), stage->accumulate / session.world->size()};
   return data::Loader(std::move(samples), session.root, session.bundle.preprocess, config, sizes, stream.next() >> 1, grid, shard);
 }
 
@@ -238,6 +245,9 @@ void train(const Recipe& recipe, const TrainOptions& options) {
                   .bundle = starting_bundle(recipe, corpus, from), .root = corpus.train.root,
                   .state = from ? from->state : RunState{}};
   session.seconds_before = session.state.seconds;
+  if (recipe.expert_parallel > 1) session.experts = dist::make_expert_groups(*world, recipe.expert_parallel);
+  session.writer = std::make_unique<CheckpointWriter>(options.run, world->split(0), Keep{recipe.keep_checkpoints, recipe.milestone_every},
+                                                      recipe.checkpoint_beside);
   place(session);
   if (from && fs::exists(from->dir / "adapter")) {
     session.saved_adapters = models::read_adapter(from->dir / "adapter", *session.bundle.model);
@@ -254,6 +264,9 @@ void train(const Recipe& recipe, const TrainOptions& options) {
       if (batch.samples > 0) session.validation.push_back(data::to_device(batch, device));
     }
   }
+  session.questions = pick_questions(corpus.validation, session.bundle, data, recipe.samples);
+  const auto type = recipe.precision == "float32" ? torch::kFloat32 : torch::kBFloat16;
+  session.peak_flops = recipe.peak_teraflops > 0 ? 1e12 * recipe.peak_teraflops : measure_peak_flops(device, type);
   if (session.first()) session.metrics = std::make_unique<Metrics>(options.run, session.state.step);
   session.started = std::chrono::steady_clock::now();
   if (!from && recipe.init_from.empty() && recipe.calibrate > 0) calibrate(session);
@@ -261,7 +274,8 @@ void train(const Recipe& recipe, const TrainOptions& options) {
   session.state.seconds = session.seconds();
   report_routing(session, "final");
   const int64_t memory = dist::agree(*world, static_cast<int64_t>(peak_memory_mib(device)));
-  if (session.keeps()) models::save_bundle(options.run / "model", session.bundle);
+  session.writer->wait();
+  save_model(session, options.run / "model");
   if (session.first()) write_summary(session, memory);
   world->barrier();
   log::info("finished: ", session.state.step, " steps in ", human_seconds(session.state.seconds), "; model in ",

@@ -3,13 +3,14 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
 BIN = pathlib.Path(os.environ["MOSE_BIN"])
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "configs/recipes/smoke.json"
-OF_THE_CLOCK = ("second", "memory")  # in the names of what no two runs share
+OF_THE_CLOCK = ("second", "memory", "peak")  # in the names of what no two runs share
 
 
 def check(condition, message):
@@ -22,6 +23,20 @@ def run(program, *args, code=0):
     done = subprocess.run([BIN / program, *map(str, args)], capture_output=True, text=True, timeout=500)
     check(done.returncode == code, f"{program} {' '.join(map(str, args))}: exit code {done.returncode}: {done.stderr}")
     return done.stdout + done.stderr
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start_processes(world, command, logs=None):
+    """A command on `world` processes, as torchrun would start them; what they say on stderr goes to the logs."""
+    common = dict(os.environ, WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()),
+                  OMP_NUM_THREADS="1")
+    return [subprocess.Popen(list(map(str, command)), env=dict(common, RANK=str(r), LOCAL_RANK=str(r)), stderr=logs[r] if logs else None)
+            for r in range(world)]
 
 
 def make_scenes(folder, train, val, test, seed):

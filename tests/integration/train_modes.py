@@ -70,12 +70,30 @@ def check_what_stays(folder, data):
     check(kept[:-1] == [s for s in kept[:-1] if s % 6 == 0] and len(kept) > 2, f"checkpoints kept: {kept}")
 
 
+def check_reports(folder, data):
+    """What a line says of routers, loads and speed, and the answers to held-out questions."""
+    run = folder / "reports"
+    train(data, run, "--set", "samples=2", "--set", "sample_tokens=6", "--set", "validate_every=6")
+    lines = lines_of(run)
+    steps = [line for line in lines if not line.get("validation")]
+    check(all(0 < line["share_of_peak"] < 1.5 for line in steps if line["stage"] != "router"), "share_of_peak")
+    sparse = [line for line in steps if line["stage"] == "finetune"]
+    check(sparse and all("expert_load" not in line for line in steps if line["stage"] == "dense"), "expert loads of a dense model")
+    for line in sparse:
+        check(len(line["expert_load"]) == 2 and all(abs(sum(layer) - 1) < 1e-6 for layer in line["expert_load"]), f"{line}")
+        check(0 <= line["skill_accuracy"] <= 1 and 0 <= line["stage_accuracy"] <= 1 and line["dropped"] == 0, f"{line}")
+        check(1 <= line["load_of_busiest"] <= 4, f"{line}")
+    said = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+    check(len(said) == 2 * sum(1 for line in lines if line.get("validation")), f"{len(said)} samples")
+    check(all(line["question"] and line["reference"] and len(line["answer"]) < 200 for line in said), f"{said[0]}")
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="mose_modes_") as folder:
         folder = pathlib.Path(folder)
         data = make_scenes(folder / "coda", 8, 3, 2, 3)
         train(data, folder / "plain")
-        for test in (check_recomputation, check_precision, check_dry_run, check_what_stays):
+        for test in (check_recomputation, check_precision, check_dry_run, check_what_stays, check_reports):
             test(folder, data)
     print("train_modes: passed")
 

@@ -3,29 +3,21 @@ processes; a hung one named. Gloo on this machine; with NCCL it is the same code
 
 import json
 import math
-import os
 import pathlib
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
 import numpy as np
-from runs import BIN, SMOKE, check, make_scenes, metrics, model_hash
+from runs import BIN, SMOKE, check, make_scenes, metrics, model_hash, start_processes
 from safetensors.numpy import load_file
 
 PARTS = 4    # of a global batch, in every stage
 FAULTS = 20  # ranks or whole jobs killed over one run
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Job:
@@ -33,16 +25,13 @@ class Job:
 
     def __init__(self, data, run, world, *more, timeout=10):
         self.logs = [tempfile.TemporaryFile("w+") for _ in range(world)]
-        common = dict(os.environ, WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
-                      MASTER_PORT=str(free_port()), OMP_NUM_THREADS="1")
         # With its usual epsilon Adam moves a weight whose gradient is nothing but rounding as far as any other.
         stages = [f"--set=stages.{name}.{key}" for name in ("projector", "dense", "finetune")
                   for key in (f"accumulate={PARTS}", "optimizer.epsilon=0.001")]
         command = [BIN / "mose-train", "--quiet", "--config", SMOKE, f"--set=data.root={data}",
                    "--set=data.loader.batch_samples=8", "--set=log_every=1", "--set=checkpoint_every=2", "--set=threads=1", *stages,
                    "--timeout", timeout, "--join-timeout", 10, "--run", run, *more]
-        self.ranks = [subprocess.Popen(list(map(str, command)), env=dict(common, RANK=str(r), LOCAL_RANK=str(r)), stderr=self.logs[r])
-                      for r in range(world)]
+        self.ranks = start_processes(world, command, self.logs)
 
     def wait(self, limit=400):
         end = time.time() + limit
@@ -132,6 +121,31 @@ def check_sharded(folder, data):
     print(f"optimizer's state over 4 processes: losses differ by {loss:.1e}, weights by {weight:.1e}; resumed by one: {again:.1e}", flush=True)
 
 
+def check_experts(folder, data):
+    """Experts divided over processes, alone and together with data parallelism and divided optimizer state; a checkpoint of
+    that is taken up by one process, and one of one process by two that share experts."""
+    for world, sharing, sharded in ((2, 2, False), (4, 2, True), (4, 4, False)):
+        run = folder / f"experts{world}{sharing}"
+        finish(data, run, world, f"--set=expert_parallel={sharing}", f"--set=shard_optimizer={json.dumps(sharded)}", "--set=samples=1",
+               "--set=sample_tokens=4", "--set=keep_checkpoints=100")
+        loss, weight = worst_loss(folder / "w1", run), worst_weight(folder / "w1", run)
+        check(loss < 1e-5 and weight < 1e-4, f"experts over {sharing} of {world}: losses differ by {loss:.1e}, weights by {weight:.1e}")
+        print(f"experts over {sharing} of {world} processes{', state divided' if sharded else ''}: losses differ by {loss:.1e}, "
+              f"weights by {weight:.1e}", flush=True)
+    # From the middle of the last stage: 7 steps are left.
+    for source, target, world, sharing in (("experts42", "merged", 1, 1), ("merged", "divided", 2, 2)):
+        run = folder / target
+        shutil.copytree(folder / source, run)
+        for checkpoint in sorted((run / "checkpoints").glob("step_*")):
+            if int(checkpoint.name.removeprefix("step_")) > 44:
+                shutil.rmtree(checkpoint)
+        finish(data, run, world, "--resume", "auto", f"--set=expert_parallel={sharing}", "--set=keep_checkpoints=100")
+        loss, weight = worst_loss(folder / "w1", run), worst_weight(folder / "w1", run)
+        check(loss < 1e-5 and weight < 1e-4, f"{source} resumed by {world}: losses differ by {loss:.1e}, weights by {weight:.1e}")
+    said = Job(data, folder / "odd", 2, "--set=expert_parallel=2", "--set=moe.experts=5")
+    check(said.wait() == [2, 2] and "5 experts cannot be divided over 2 processes" in said.said(), f"5 experts over 2: {said.said()}")
+
+
 def check_hang(folder, data):
     job = Job(data, folder / "hung", 2, timeout=3)
     while not (folder / "hung/metrics.jsonl").exists():
@@ -184,7 +198,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mose_parallel_") as folder:
         folder = pathlib.Path(folder)
         data = make_scenes(folder / "coda", 10, 3, 2, 3)
-        for test in (check_numbers_of_processes, check_stop_and_resume, check_sharded, check_hang, check_faults):
+        for test in (check_numbers_of_processes, check_stop_and_resume, check_sharded, check_experts, check_hang, check_faults):
             test(folder, data)
     print("train_parallel: passed")
 

@@ -44,7 +44,7 @@ struct Benchmark {
 };
 const std::vector<Benchmark>& benchmarks();
 
-// Runs the named ones, "all" being every one. What fails is in `missing`, and the others go on.
+// Runs the named ones, "all" being those that together take a quarter of an hour. What fails is in `missing`, and the others go on.
 // UsageError on an unknown name; Interrupted after a signal.
 Report run_benchmarks(const std::vector<std::string>& names, const Options& options);
 

@@ -11,6 +11,9 @@ namespace mose {
 // not glibc.
 void keep_freed_memory();
 
+// Hands back to the system what has been freed and lies between what is held: after a large part of a model has gone.
+void give_back_freed_memory();
+
 // The most resident memory so far, in bytes (Linux's VmHWM); 0 where it is not told.
 int64_t peak_resident_bytes();
 void reset_peak_resident();  // where the kernel lets it

@@ -42,5 +42,7 @@ Bundle load_bundle(const std::filesystem::path& dir);
 // Parameters as files hold them: stacked experts become one key an expert,
 // experts.{e}.{gate_proj,up_proj,down_proj}.weight, as transformers writes them.
 io::TensorMap weights_for_file(const VisionLanguageModel& model);
+// The same of parameters that are elsewhere, by the model's names for them.
+io::TensorMap weights_for_file(const std::vector<std::pair<std::string, torch::Tensor>>& parameters);
 
 }  // namespace mose::models

@@ -64,6 +64,7 @@ torch::Tensor oracle_shares(const moe::RouterLabels& labels, const moe::SkillMap
 struct BatchLoss {
   torch::Tensor loss;  // carries gradient
   LossReport report;
+  std::vector<language::LayerRouting> routings;  // of the sparse layers, where the decoder ran
 };
 
 // Forward pass and loss of (a part of) a batch. `whole` are the normalisers of the whole batch; the words

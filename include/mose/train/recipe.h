@@ -79,6 +79,7 @@ struct Recipe {
   std::string device = "auto";
   std::string precision = "float32";
   bool shard_optimizer = false;  // its state is divided over the processes (ZeRO-1)
+  int64_t expert_parallel = 1;   // processes in a row that share one set of experts
   bool recompute = false;  // blocks of tower and decoder again in the backward pass: less memory, a third more work
   DataConfig data;
   vision::PreprocessConfig preprocess;
@@ -94,6 +95,10 @@ struct Recipe {
   std::string best;              // a key of validation's lines: RUN/best/ is the model where it was least; empty = none
   bool expert_removal = false;   // at the end: the validation loss of each skill without each expert, in routing.json
   double stall_warning = 300;    // seconds without a finished step
+  bool checkpoint_beside = true; // files are written while the steps go on, from a copy in memory
+  int64_t samples = 0;           // held-out questions answered at every validation
+  int64_t sample_tokens = 128;   // of each answer at most
+  double peak_teraflops = 0;     // of a process's device, for share_of_peak; 0 = measured by a matrix product
 
   void visit(FieldVisitor& v);
 };

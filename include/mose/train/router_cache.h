@@ -5,10 +5,10 @@
 
 #include <torch/types.h>
 
-#include <functional>
 #include <vector>
 
 #include "mose/data/batch.h"
+#include "mose/dist/communicator.h"
 #include "mose/models/vlm.h"
 #include "mose/moe/routing.h"
 #include "mose/train/losses.h"
@@ -22,9 +22,12 @@ struct RouterCache {
   int64_t rows() const { return inputs_ND.empty() ? 0 : inputs_ND.front().size(0); }
 };
 
-// Keeps the labelled rows of batches from `next` until `max_rows` are there or `next` returns false.
-RouterCache collect_router_inputs(models::VisionLanguageModel& model,
-                                  const std::function<bool(data::Batch&)>& next, int64_t max_rows);
+// The labelled rows of a batch: one forward pass.
+RouterCache router_inputs(models::VisionLanguageModel& model, const data::Batch& batch);
+// Every process's rows, in order of ranks. One that has none gives a cache without tensors.
+std::vector<RouterCache> gather_caches(dist::Communicator& world, const RouterCache& own);
+// One after the other, at most `max_rows`. DataError where there is none.
+RouterCache join_caches(const std::vector<RouterCache>& parts, int64_t max_rows);
 
 // The weighted router loss of some cached rows: what `batch_loss` computes of them, averaged over layers.
 struct CachedLoss {

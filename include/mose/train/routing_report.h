@@ -6,12 +6,19 @@
 #include "mose/core/json.h"
 #include "mose/data/batch.h"
 #include "mose/models/vlm.h"
+#include "mose/moe/statistics.h"
 #include "mose/skills/taxonomy.h"
 
 namespace mose::train {
 
+// Sums over batches, one a sparse layer.
+using RoutingSums = std::vector<moe::RoutingStatistics>;
+RoutingSums start_routing_sums(const models::VisionLanguageModel& model);
+void add_routings(RoutingSums& sums, const std::vector<language::LayerRouting>& routings, const moe::RouterLabels& labels);
+
 // {"layers": [one RoutingStatistics a sparse layer, with "layer" and "experts"], "stage_accuracy",
 // "skill_accuracy", "assigned_share": means over the layers that have them, else null}
+Json routing_to_json(const models::VisionLanguageModel& model, const RoutingSums& sums);
 Json measure_routing(models::VisionLanguageModel& model, const std::vector<data::Batch>& batches);
 
 // What each expert is worth to each skill: {"rows": [S], "loss": [S], "without": [E][S]}, the mean loss of the words

@@ -35,14 +35,22 @@ struct RunState {
 struct Keep {
   int64_t newest = 2, milestones = 0;
 };
-// Called by all processes; returns when the checkpoint is whole.
+// Weights (by the names of models::weights_for_file) and adapters are whole, and rank 0's to write; the optimizer's state
+// is this process's share.
+struct CheckpointContents {
+  io::TensorMap weights;
+  nn::Adapters adapters;
+  nn::LoraConfig lora;
+  std::map<std::string, torch::Tensor> optimizer;
+  RunState state;
+};
+// Called by all processes; returns when the checkpoint is whole. Of `bundle` everything but the weights is written.
 void save_checkpoint(const std::filesystem::path& run, dist::Communicator& world, const models::Bundle& bundle,
-                     const std::map<std::string, torch::Tensor>& optimizer, const RunState& state,
-                     const Keep& keep, const nn::Adapters& adapters = {}, const nn::LoraConfig& lora = {});
+                     const CheckpointContents& contents, const Keep& keep);
 
-// RUN/best/model, and adapter/ beside it where there are adapters; an earlier one is replaced.
-void save_best(const std::filesystem::path& run, const models::Bundle& bundle, const nn::Adapters& adapters,
-               const nn::LoraConfig& lora);
+// RUN/best/model, and adapter/ beside it where there are adapters; an earlier one is replaced. Optimizer and state are not
+// written.
+void save_best(const std::filesystem::path& run, const models::Bundle& bundle, const CheckpointContents& contents);
 
 struct Checkpoint {
   std::filesystem::path dir;

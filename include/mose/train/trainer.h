@@ -16,10 +16,10 @@ struct TrainOptions {
   bool dry = false;                           // keep no model, adapter or checkpoint
 };
 
-// Writes RUN/config.json, log.txt, metrics.jsonl, TensorBoard events, checkpoints/, routing.json (sparse
-// models), adapters/STAGE of stages with lora, summary.json and model/. A signal ends it with a checkpoint (Interrupted); a loss that is
-// not finite with a checkpoint of the last good step (DivergenceError). UsageError when RUN holds
-// another run and `resume` is not set.
+// Writes RUN/config.json, log.txt, metrics.jsonl, TensorBoard events, checkpoints/, routing.json (sparse models),
+// samples.jsonl (recipe.samples), adapters/STAGE of stages with lora, summary.json and model/. A signal ends it with a
+// checkpoint (Interrupted); a loss that is not finite with a checkpoint of the last good step (DivergenceError).
+// UsageError when RUN holds another run and `resume` is not set.
 void train(const Recipe& recipe, const TrainOptions& options);
 
 // Builds everything, runs three steps of every stage in a folder beside RUN that is removed afterwards, and says what

@@ -15,7 +15,9 @@
 #include "mose/train/recipe.h"
 #include "mose/train/router_cache.h"
 #include "mose/train/run_checkpoint.h"
+#include "support/helpers.h"
 #include "support/tiny_model.h"
+#include "train/flops.h"
 
 namespace mose::train {
 namespace {
@@ -189,11 +191,7 @@ TEST(RouterPretraining, CachedAndPlainFormsReachTheSameLoss) {
     optim::AdamW optimizer(routers, config);
     RouterCache cache;
     if (cached) {
-      bool given = false;
-      cache = collect_router_inputs(*model, [&](data::Batch& out) {
-        out = batch;
-        return !std::exchange(given, true);
-      }, 1000);
+      cache = router_inputs(*model, batch);
       EXPECT_EQ(cache.rows(), 24);
     }
     std::vector<double> losses;
@@ -210,6 +208,49 @@ TEST(RouterPretraining, CachedAndPlainFormsReachTheSameLoss) {
   const auto plain = pretrain(false), cached = pretrain(true);
   EXPECT_LT(plain.back(), 0.7 * plain.front());
   for (size_t i = 0; i < plain.size(); ++i) EXPECT_NEAR(plain[i], cached[i], 2e-3) << "step " << i;
+}
+
+TEST(RouterPretraining, CachesAreJoinedUpToALimit) {
+  auto model = models::upcycle(*models::make_model(tests::tiny_config(), 3), tests::tiny_moe(), tests::taxonomy(), {}, 4);
+  const RouterCache first = router_inputs(*model, make_batch(6, 4)), second = router_inputs(*model, make_batch(3, 4));
+  const RouterCache joined = join_caches({first, {}, second}, first.rows() + 1);
+  EXPECT_EQ(joined.rows(), first.rows() + 1);
+  ASSERT_EQ(joined.inputs_ND.size(), first.inputs_ND.size());
+  EXPECT_TRUE(torch::equal(joined.inputs_ND[0].narrow(0, 0, first.rows()), first.inputs_ND[0]));
+  EXPECT_TRUE(torch::equal(joined.labels.skill_TS[first.rows()], second.labels.skill_TS[0]));
+  EXPECT_NE(message_of<DataError>([] { join_caches({RouterCache()}, 5); }).find("skill label"), std::string::npos);
+}
+
+TEST(StepFlops, CountEveryMatrixOfADenseModelSixTimesWhereAllLearns) {
+  const auto model = models::make_model(tests::tiny_config(), 3);
+  const auto& config = model->config();
+  double decoder = 0, head = 0;
+  for (const auto& p : model->named_parameters()) {
+    if (p.value().dim() < 2) continue;
+    if (p.key().find("embed_tokens") != std::string::npos) head += static_cast<double>(p.value().numel());
+    else if (p.key().find("language_model") != std::string::npos) decoder += static_cast<double>(p.value().numel());
+  }
+  ASSERT_TRUE(config.language.tie_embeddings);
+  EXPECT_DOUBLE_EQ(step_flops(*model).row, 6 * decoder);
+  EXPECT_DOUBLE_EQ(step_flops(*model).target, 6 * head);
+  for (auto& p : model->named_parameters()) p.value().set_requires_grad(p.key().find("layers.3.mlp.down_proj") != std::string::npos);
+  const auto last = model->named_parameters()["model.language_model.layers.3.mlp.down_proj.weight"];
+  // Forward everywhere, the gradient of the one weight, and that of the head's input on the way to it.
+  EXPECT_DOUBLE_EQ(step_flops(*model).row, 2 * decoder + 2 * static_cast<double>(last.numel()));
+  EXPECT_DOUBLE_EQ(step_flops(*model).target, 4 * head);
+}
+
+TEST(Experts, APassWithoutRowsReachesEveryLayer) {
+  auto model = models::upcycle(*models::make_model(tests::tiny_config(), 3), tests::tiny_moe(), tests::taxonomy(), {}, 4);
+  for (const bool recompute : {false, true}) {
+    language::ForwardOptions options;
+    options.recompute = recompute;
+    const auto out = model->forward(torch::empty({0}, torch::kInt64), nn::make_plan({}), {}, options);
+    EXPECT_EQ(out.hidden_TD.sizes(), (std::vector<int64_t>{0, model->config().language.hidden_size}));
+    EXPECT_EQ(out.routings.size(), model->moe_layers().size());
+    ASSERT_TRUE(out.hidden_TD.requires_grad());
+    out.hidden_TD.sum().backward();
+  }
 }
 
 TEST(Recipe, SaysWhatDoesNotFit) {
@@ -234,9 +275,11 @@ class RunFolder : public ::testing::Test {
     config.language.vocab_size = tokenizer.vocabulary_size();
     config.image_token_id = tokenizer.token_to_id("<image>");
     const models::Bundle bundle{models::make_model(config, 1), std::move(tokenizer), {}, tests::taxonomy()};
-    RunState state;
-    state.step = step;
-    save_checkpoint(run_, *dist::make_communicator({}), bundle, {{"w.exp_avg", torch::ones({3})}}, state, {.newest = 2});
+    CheckpointContents contents;
+    contents.weights = models::weights_for_file(*bundle.model);
+    contents.optimizer = {{"w.exp_avg", torch::ones({3})}};
+    contents.state.step = step;
+    save_checkpoint(run_, *dist::make_communicator({}), bundle, contents, {.newest = 2});
   }
   fs::path run_ = fs::temp_directory_path() / "mose_run_test";
 };
