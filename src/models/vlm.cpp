@@ -184,6 +184,16 @@ Tensor VisionLanguageModel::logits(const Tensor& hidden_RD) const {
   return lm_head_ ? lm_head_->forward(hidden_RD) : at::linear(hidden_RD, language_->embedding_weight());
 }
 
+nn::VocabularyLoss VisionLanguageModel::vocabulary_loss(const Tensor& hidden_RD, const Tensor& targets_R,
+                                                        const Tensor& weights_R) const {
+  if (lm_head_ && lm_head_->lora) {  // the adapter's part has gradients of its own
+    const Tensor losses_R = at::cross_entropy_loss(logits(hidden_RD).to(torch::kFloat32), targets_R, {}, at::Reduction::None);
+    return {(losses_R * weights_R).sum(), losses_R.detach()};
+  }
+  if (lm_head_) return nn::vocabulary_loss(hidden_RD, lm_head_->weight, lm_head_->bias, targets_R, weights_R);
+  return nn::vocabulary_loss(hidden_RD, language_->embedding_weight(), {}, targets_R, weights_R);
+}
+
 const moe::SkillMap& VisionLanguageModel::skill_map() const {
   if (!skills_) throw Error("a dense model has no skill map");
   return *skills_;

@@ -34,24 +34,23 @@ Tensor row_weights(const Tensor& segments_R, const StepWeights& weights) {
 
 Tensor zero_like_loss(const Tensor& any) { return torch::zeros({}, any.options().dtype(torch::kFloat32)); }
 
-// Cross-entropy of the rows that have a target; logits exist for those rows only.
+// Cross-entropy of the rows that have a target; logits exist for those rows only, and not for all at once.
 Tensor language_loss(const models::VisionLanguageModel& model, const Tensor& hidden_TD, const data::Batch& batch,
                      const StepWeights& weights, const Normalisers& whole, LossReport& report) {
   const auto rows = (batch.targets_T >= 0).nonzero().squeeze(1);
   const auto targets = batch.targets_T.index_select(0, rows);
   const auto segments = batch.segments_T.index_select(0, rows);
-  const auto logits_RV = model.logits(hidden_TD.index_select(0, rows)).to(torch::kFloat32);
-  const auto losses_R = at::cross_entropy_loss(logits_RV, targets, {}, at::Reduction::None);
+  const auto loss = model.vocabulary_loss(hidden_TD.index_select(0, rows), targets, row_weights(segments, weights) / whole.rows);
   {
     const torch::NoGradGuard no_grad;
     for (int64_t g = 0; g < 3; ++g) {
       const auto mask = segments == g;
-      report.segment_sum[static_cast<size_t>(g)] = (losses_R.detach() * mask).sum();
+      report.segment_sum[static_cast<size_t>(g)] = (loss.losses_R * mask).sum();
       report.segment_rows[static_cast<size_t>(g)] = mask.sum().item<int64_t>();
     }
     report.supervised = static_cast<double>(rows.numel());
   }
-  return (losses_R * row_weights(segments, weights)).sum() / whole.rows;
+  return loss.total;
 }
 
 // Binary cross-entropy of "an object of category c covers patch p", a covered patch weighing more

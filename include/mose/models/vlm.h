@@ -9,6 +9,7 @@
 
 #include "mose/core/config.h"
 #include "mose/language/backbone.h"
+#include "mose/nn/fused.h"
 #include "mose/skills/taxonomy.h"
 #include "mose/vision/image_layout.h"
 #include "mose/vision/projector.h"
@@ -73,6 +74,9 @@ class VisionLanguageModel : public torch::nn::Module {
                                  const language::ForwardOptions& options = {});
   // hidden rows [R, D] -> logits [R, V]
   torch::Tensor logits(const torch::Tensor& hidden_RD) const;
+  // Cross-entropy of these rows' logits, which are not all held at once (nn/fused.h).
+  nn::VocabularyLoss vocabulary_loss(const torch::Tensor& hidden_RD, const torch::Tensor& targets_R,
+                                     const torch::Tensor& weights_R) const;
 
   const Config& config() const { return config_; }
   bool sparse() const { return config_.language.moe.has_value(); }
