@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures ours against the peers on this machine and writes docs/results/bench_cpu.{json,md} and the
+# Measures ours against the peers on this machine and writes docs/results/bench_cpu.{json,md}, growth.{svg,md} and the
 # table in README.md; under 15 minutes on two idle cores. Needs scripts/setup.sh --tests.
 #
 #   scripts/benchmarks.sh                   every benchmark
@@ -17,4 +17,5 @@ status=0
 PYTHONPATH=$peers${PYTHONPATH:+:$PYTHONPATH} build/bin/mose-bench "${@:-all}" --json docs/results/bench_cpu.json \
   --markdown docs/results/bench_cpu.md || status=$?
 scripts/bench/readme_table.py
+scripts/bench/growth_plot.py
 exit "$status"

@@ -13,19 +13,21 @@ namespace {
 struct Entry {
   Benchmark about;
   void (*run)(Session&);
-  bool in_all = true;
 };
 
 // In this order: what measures its memory comes before what leaves much of it behind.
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> kEntries = {
       {{"train", "a training step at CPU shape r against transformers: tokens a second, peak memory"}, bench_train},
+      {{"packed", "a training step on samples of many lengths against the same samples padded"}, bench_packed},
       {{"decode", "greedy decoding at shape r, one sequence, against transformers' generate"}, bench_decode},
       {{"moe", "one MoE layer against transformers' and against a dense FFN of equal FLOPs; routing and permutation"}, bench_moe},
+      {{"growth", "how time grows with tokens, experts, sequence length and batch"}, bench_growth},
       {{"tokenizer", "encoding on one thread against Hugging Face tokenizers"}, bench_tokenizer},
       {{"image", "JPEG to model input on one core against Pillow and torchvision with transformers' processors"}, bench_image},
       {{"machine", "copy bandwidth and matrix products, here and in PyTorch"}, bench_machine},
-      {{"trainer", "whole runs of mose-train: the cost of checkpoints and log lines, two processes against one; 10 minutes, not in all"}, bench_trainer, false},
+      {{"claims", "what sparsity costs and saves against dense decoders of the same activated and total size", false}, bench_claims},
+      {{"trainer", "whole runs of mose-train: the cost of checkpoints and log lines, two processes against one; 10 minutes", false}, bench_trainer},
   };
   return kEntries;
 }
@@ -56,7 +58,7 @@ Report run_benchmarks(const std::vector<std::string>& names, const Options& opti
   }
   Session session(options);
   for (const Entry& entry : entries()) {
-    if (!(contains(names, "all") && entry.in_all) && !contains(names, entry.about.name)) continue;
+    if (!contains(names, entry.about.name) && !(contains(names, "all") && entry.about.in_all)) continue;
     log::info(entry.about.name, ": ", entry.about.description);
     session.attempt(entry.about.name, "", [&] { entry.run(session); });
   }

@@ -24,14 +24,21 @@ std::string cpu_info(const std::string& key) {
   return "";
 }
 
+bool has_flag(const std::string& flag) { return str(" ", cpu_info("flags"), " ").find(str(" ", flag, " ")) != std::string::npos; }
+
 }  // namespace
 
+bool has_bfloat16() { return has_flag("avx512_bf16"); }
+
+void require_bfloat16() {
+  if (!has_bfloat16()) throw Error("this CPU has no instructions for bfloat16 (avx512_bf16)");
+}
+
 std::string cpu_name() {
-  const std::string name = cpu_info("model name"), flags = " " + cpu_info("flags") + " ";
-  const auto has = [&](const char* flag) { return flags.find(str(" ", flag, " ")) != std::string::npos; };
+  const std::string name = cpu_info("model name");
   std::string text = str(name.empty() ? "unknown CPU" : name, ", ", std::thread::hardware_concurrency(), " cores");
-  text += has("avx512f") ? ", AVX-512" : has("avx2") ? ", AVX2" : "";
-  return text + (has("avx512_bf16") ? " with BF16 instructions" : ", no BF16 instructions");
+  text += has_flag("avx512f") ? ", AVX-512" : has_flag("avx2") ? ", AVX2" : "";
+  return text + (has_bfloat16() ? " with BF16 instructions" : ", no BF16 instructions");
 }
 
 std::string system_load() {
@@ -44,7 +51,8 @@ std::string system_load() {
 CopyWork::CopyWork() : from_(at::rand({kCopyBytes / 4})), to_(at::empty_like(from_)) {}
 void CopyWork::operator()() { to_.copy_(from_); }
 
-GemmWork::GemmWork() : a_(at::rand({kGemmSide, kGemmSide})), b_(at::rand({kGemmSide, kGemmSide})), out_(at::empty_like(a_)) {}
+GemmWork::GemmWork(torch::Dtype type)
+    : a_(at::rand({kGemmSide, kGemmSide}).to(type)), b_(at::rand({kGemmSide, kGemmSide}).to(type)), out_(at::empty_like(a_)) {}
 void GemmWork::operator()() { at::mm_out(out_, a_, b_); }
 
 Limits measure_limits(int64_t threads, int64_t repetitions) {
@@ -55,7 +63,8 @@ Limits measure_limits(int64_t threads, int64_t repetitions) {
     for (int64_t i = 0; i < repetitions; ++i) seconds.push_back(wall_seconds(work));
     return amount / median(std::move(seconds));
   };
-  return {rate(CopyWork(), kCopyTraffic), rate(GemmWork(), kGemmFlops)};
+  return {rate(CopyWork(), kCopyTraffic), rate(GemmWork(), kGemmFlops),
+          has_bfloat16() ? rate(GemmWork(torch::kBFloat16), kGemmFlops) : 0};
 }
 
 }  // namespace mose::bench

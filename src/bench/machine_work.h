@@ -20,7 +20,7 @@ class CopyWork {
 
 class GemmWork {
  public:
-  GemmWork();
+  explicit GemmWork(torch::Dtype type = torch::kFloat32);
   void operator()();
 
  private:

@@ -36,8 +36,8 @@ struct Side {
 struct Comparison {
   std::string name, shape;
   Work ours, again;  // `again` empty: ours
+  int64_t repetitions = 0;  // 0 = the options'
   std::vector<Side> sides;
-  int64_t repetitions = 1000;  // at most
   // Of a row with these medians: sets limit_share and whatever else there is to say.
   std::function<void(Row&)> finish;
 };
@@ -71,6 +71,9 @@ void bench_image(Session& session);
 void bench_moe(Session& session);
 void bench_train(Session& session);
 void bench_decode(Session& session);
+void bench_packed(Session& session);
+void bench_growth(Session& session);
+void bench_claims(Session& session);
 void bench_trainer(Session& session);
 
 }  // namespace mose::bench

@@ -11,7 +11,9 @@ constexpr const char* kWeights = "weights.safetensors";
 
 }  // namespace
 
-ShapeR make_shape_r() {
+std::string type_name(torch::Dtype type) { return type == torch::kBFloat16 ? "bfloat16" : "float32"; }
+
+ShapeR make_shape_r(torch::Dtype type, int64_t layers, int64_t dense) {
   models::Config config;
   config.vision.stem = "patch";
   config.vision.image_height = config.vision.image_width = 32;
@@ -21,18 +23,26 @@ ShapeR make_shape_r() {
   language.vocab_size = 32000;
   language.hidden_size = kWidth;
   language.intermediate_size = kIntermediate;
-  language.layers = 8;
+  language.layers = layers;
   language.heads = 8;
   language.kv_heads = 4;
-  language.moe.emplace();
-  language.moe->experts = kExperts;
-  language.moe->top_k = kTopK;
-  language.moe->router = "topk";
-  language.moe->placement = "listed";
-  language.moe->layers = {1, 3, 5, 7};
+  std::vector<int64_t> second;
+  for (int64_t i = 1; i < layers; i += 2) second.push_back(i);
+  if (dense > 0) {
+    language.ffn_copies = dense;
+    language.wide_layers = second;
+  } else {
+    language.moe.emplace();
+    language.moe->experts = kExperts;
+    language.moe->top_k = kTopK;
+    language.moe->router = "topk";
+    language.moe->placement = "listed";
+    language.moe->layers = second;
+  }
   const auto taxonomy = skills::Taxonomy::load(resource("skills/driving.json"));
   ShapeR shape;
-  shape.model = models::make_model(config, 3, &taxonomy);
+  shape.model = models::make_model(config, 3, dense > 0 ? nullptr : &taxonomy);
+  shape.model->to(type);
   const std::string prefix = "model.language_model.";
   for (const auto& item : shape.model->named_parameters()) {
     if (item.key().starts_with(prefix)) shape.parameters.emplace_back("model." + item.key().substr(prefix.size()), item.value());
@@ -43,7 +53,9 @@ ShapeR make_shape_r() {
 std::string ShapeR::about() const {
   int64_t count = 0;
   for (const auto& [name, tensor] : parameters) count += tensor.numel();
-  return str("shape r, ", human_count(static_cast<double>(count)), " parameters, float32");
+  const int64_t layers = model->config().language.layers;
+  return str("shape r", layers == 8 ? "" : str(" with ", layers, " layers"), ", ", human_count(static_cast<double>(count)), " parameters, ",
+             type_name(model->type()));
 }
 
 double share_a_token(const std::string& parameter) {
@@ -62,7 +74,8 @@ Json peer_model(const ShapeR& shape, const std::filesystem::path& folder, const 
                        {"moe_intermediate_size", c.intermediate_size}, {"num_hidden_layers", c.layers}, {"num_attention_heads", c.heads},
                        {"num_key_value_heads", c.kv_heads}, {"num_experts", c.moe->experts}, {"num_experts_per_tok", c.moe->top_k},
                        {"rms_norm_eps", c.norm_eps}, {"max_position_embeddings", c.max_positions}, {"tie_word_embeddings", c.tie_embeddings}};
-  return {{"weights", (folder / kWeights).string()}, {"config", config}, {"rope_theta", c.rope_theta}, {"experts", experts}, {"threads", threads}};
+  return {{"weights", (folder / kWeights).string()}, {"config", config}, {"rope_theta", c.rope_theta}, {"experts", experts},
+          {"threads", threads}, {"type", type_name(shape.model->type())}};
 }
 
 }  // namespace mose::bench

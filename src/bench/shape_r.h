@@ -18,8 +18,10 @@ struct ShapeR {
   std::vector<std::pair<std::string, torch::Tensor>> parameters;  // the decoder's, named as transformers does
   std::string about() const;
 };
-// The same weights each time.
-ShapeR make_shape_r();
+// The same weights each time, rounded to `type`. With fewer layers every second one is still sparse. With `dense` > 0
+// those layers have a dense FFN `dense` times as wide in place of experts.
+ShapeR make_shape_r(torch::Dtype type = torch::kFloat32, int64_t layers = 8, int64_t dense = 0);
+std::string type_name(torch::Dtype type);  // "float32" or "bfloat16"
 
 // The part of a parameter that one token meets: all of it, of experts the chosen ones.
 double share_a_token(const std::string& parameter);

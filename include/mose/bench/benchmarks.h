@@ -41,6 +41,7 @@ struct Report {
 
 struct Benchmark {
   std::string name, description;
+  bool in_all = true;  // one of those that "all" runs
 };
 const std::vector<Benchmark>& benchmarks();
 

@@ -19,7 +19,7 @@ def peak_memory():
             return int(line.split()[1]) << 10
 
 
-def build(weights, config, rope_theta, experts, threads):
+def build(weights, config, rope_theta, experts, threads, type="float32"):
     torch.set_num_threads(threads)
     settings = Qwen2MoeConfig(**config, rope_parameters={"rope_type": "default", "rope_theta": rope_theta}, decoder_sparse_step=2,
                               norm_topk_prob=True, qkv_bias=False, shared_expert_intermediate_size=0, bos_token_id=None,
@@ -32,7 +32,7 @@ def build(weights, config, rope_theta, experts, threads):
     for name, value in model.named_parameters():
         if "shared_expert" in name:
             value.requires_grad_(False)
-    state["model"] = model
+    state["model"] = model.to(getattr(torch, type))
     return {"memory": peak_memory()}
 
 
@@ -76,3 +76,14 @@ def generate(prompt, new_tokens):
                                 min_new_tokens=new_tokens, pad_token_id=0)
     seconds = time.perf_counter() - began
     return {"seconds": seconds, "tokens": answer[0, len(prompt):].tolist()}
+
+
+def regret(prompt, answer):
+    """The largest shortfall of a chosen token's logit behind the best, in float64, as a share of the largest logit."""
+    exact = copy.deepcopy(state["model"]).double().eval()
+    exact.config._experts_implementation = "eager"
+    ids = torch.tensor([prompt + answer])
+    with torch.no_grad():
+        logits = exact(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1:-1]
+    chosen = logits.gather(1, torch.tensor(answer)[:, None])[:, 0]
+    return {"regret": ((logits.amax(1) - chosen) / logits.abs().amax(1)).max().item()}
