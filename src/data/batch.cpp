@@ -70,12 +70,12 @@ Batch collate(const std::vector<Item>& items, const LabelSizes& sizes) {
   for (const Item& item : items) {
     lengths.push_back(item.sample->length());
     batch.ids.push_back(item.sample->id);
-    batch.images.push_back(item.tiles_NCHW.defined() ? 1 : 0);
-    if (item.tiles_NCHW.defined()) {
+    batch.images.push_back(item.has_image ? 1 : 0);
+    if (item.has_image) {
       const int64_t image = batch.image_count();
       for (const auto& [row, token] : item.row_words) row_words.push_back({image, row, token});
       for (const int64_t token : item.sample->scene_words) scene_words.push_back({image, token});
-      tiles.push_back(item.tiles_NCHW);
+      if (item.tiles_NCHW.defined()) tiles.push_back(item.tiles_NCHW);
       batch.layouts.push_back(item.sample->layout);
     }
     if (item.region_PC.defined()) regions.push_back(item.region_PC);
@@ -118,6 +118,7 @@ Batch to_device(const Batch& batch, torch::Device device) {
   result.tokens_T = moved(batch.tokens_T, device);
   result.plan.positions_T = moved(batch.plan.positions_T, device);
   result.pixels_BCHW = moved(batch.pixels_BCHW, device);
+  result.features_BPD = moved(batch.features_BPD, device);
   result.targets_T = moved(batch.targets_T, device);
   result.segments_T = moved(batch.segments_T, device);
   result.labels.stage_TG = moved(batch.labels.stage_TG, device);
@@ -161,7 +162,9 @@ Batch slice_samples(const Batch& batch, int64_t begin, int64_t end) {
     const auto layouts = batch.layouts.begin();
     result.layouts.assign(layouts + first_image, layouts + last_image);
     const int64_t first_tile = count_tiles(layouts, layouts + first_image);
-    result.pixels_BCHW = rows(batch.pixels_BCHW, first_tile, first_tile + count_tiles(layouts + first_image, layouts + last_image));
+    const int64_t last_tile = first_tile + count_tiles(layouts + first_image, layouts + last_image);
+    result.pixels_BCHW = rows(batch.pixels_BCHW, first_tile, last_tile);
+    result.features_BPD = rows(batch.features_BPD, first_tile, last_tile);
     result.region_BPC = rows(batch.region_BPC, first_image, last_image);
   }
   result.row_words_3N = slice_images(batch.row_words_3N, first_image, last_image);

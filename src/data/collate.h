@@ -7,15 +7,16 @@
 
 namespace mose::data {
 
-// One sample with its image, normalised; tiles are undefined for a text-only sample.
+// One sample with its image.
 struct Item {
   const Encoded* sample = nullptr;
-  torch::Tensor tiles_NCHW;  // float32
+  bool has_image = false;
+  torch::Tensor tiles_NCHW;  // float32, normalised; undefined where the batch gets features
   torch::Tensor region_PC;   // undefined without region targets
   std::vector<std::pair<int64_t, int64_t>> row_words;  // (image row, token of an object there)
 };
 
-// Concatenates the samples; every tensor is on the CPU.
+// Concatenates the samples; every tensor is on the CPU. Features are not its business.
 Batch collate(const std::vector<Item>& items, const LabelSizes& sizes);
 
 }  // namespace mose::data

@@ -13,6 +13,7 @@
 #include "data/collate.h"
 #include "data/epoch_order.h"
 #include "data/image_cache.h"
+#include "data/feature_reader.h"
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/log.h"
@@ -30,6 +31,7 @@ struct Position {
 // One batch, or why there is none.
 struct Built {
   Batch batch;  // samples == 0 when every sample was skipped
+  std::vector<KeyedImage> images;  // of the batch, where it gets features
   std::vector<std::string> skipped;
   std::exception_ptr error;
 };
@@ -81,6 +83,7 @@ struct Loader::Impl {
   const OrderInput input;
   const std::string identity;
   ImageCache cache;
+  std::optional<FeatureReader> features;
 
   // What next() has returned: all processes' batches before `round`, and of this one's `taken` more.
   Position round;
@@ -101,11 +104,12 @@ struct Loader::Impl {
 
   Impl(std::vector<Encoded> samples_, std::filesystem::path root,
        vision::PreprocessConfig preprocess_, LoaderConfig config_, LabelSizes sizes_,
-       uint64_t seed_, RegionGrid grid_, Shard shard_)
+       uint64_t seed_, RegionGrid grid_, Shard shard_, std::optional<FeatureCache> features_)
       : samples(std::move(samples_)), preprocess(std::move(preprocess_)), config(std::move(config_)),
         sizes(sizes_), seed(seed_), grid(std::move(grid_)), shard(shard_),
         input(order_input(samples, config.mix)), identity(fingerprint(samples, config, seed)),
-        cache(std::move(root), preprocess, config.cache_mb) {
+        cache(root, preprocess, config.cache_mb) {
+    if (features_) features.emplace(std::move(root), preprocess, std::move(*features_));
     check();
   }
   ~Impl() { stop(); }
@@ -117,6 +121,9 @@ struct Loader::Impl {
     }
     if (!grid.categories.empty() && grid.patches() < 1) {
       throw UsageError("loader: region categories without a grid of patches");
+    }
+    if (features && (config.blind || config.augment_brightness > 0)) {
+      throw UsageError("loader: features of images that are replaced (blind) or changed (augment_brightness)");
     }
     for (const Encoded& sample : samples) {
       if (config.batch_tokens > 0 && sample.length() > config.batch_tokens) {
@@ -162,11 +169,15 @@ struct Loader::Impl {
   // The batch of this process after `taken_` others since `round`.
   Position own(const Position& round, int64_t taken_) { return after(round, shard.rank * shard.batches + taken_); }
 
-  Item load(const Encoded& sample, int64_t epoch) {
-    Item item{&sample, {}, {}, {}};
-    if (sample.image.empty()) return item;
+  // `images` gets the image where the batch gets features.
+  Item load(const Encoded& sample, int64_t epoch, std::vector<KeyedImage>& images) {
+    Item item{&sample, !sample.image.empty(), {}, {}, {}};
+    if (!item.has_image) return item;
     vision::ImageSize original;
-    if (config.blind) {
+    if (features) {
+      images.push_back(features->get(sample.image, sample.layout));
+      original = images.back().original;
+    } else if (config.blind) {
       item.tiles_NCHW = vision::mean_colour_image(preprocess).repeat({sample.layout.tiles(), 1, 1, 1});
       if (grid.patches() > 0) original = cache.size(sample.image);
     } else {
@@ -193,6 +204,11 @@ struct Loader::Impl {
     return item;
   }
 
+  void take_features(Built& built) {
+    if (!built.images.empty()) built.batch.features_BPD = features->complete(built.images);
+    built.images.clear();
+  }
+
   Built build(const EpochOrder& order, const Position& at) {
     Built built;
     try {
@@ -200,13 +216,15 @@ struct Loader::Impl {
       for (const int32_t index : order[static_cast<size_t>(at.index)]) {
         const Encoded& sample = samples[static_cast<size_t>(index)];
         try {
-          items.push_back(load(sample, at.epoch));
+          items.push_back(load(sample, at.epoch, built.images));
         } catch (const DataError& error) {
           if (config.on_bad_sample != "skip") throw DataError(str("sample ", sample.id, ": ", error.what()));
           built.skipped.push_back(str("sample ", sample.id, ": ", error.what()));
         }
       }
       if (!items.empty()) built.batch = collate(items, sizes);
+      const auto& images = built.images;
+      if (std::all_of(images.begin(), images.end(), [](const auto& image) { return image.features_NPD.defined(); })) take_features(built);
     } catch (...) {
       built.error = std::current_exception();
     }
@@ -278,6 +296,7 @@ struct Loader::Impl {
     const int64_t epoch = round.epoch;
     Built built = take();
     if (built.error) std::rethrow_exception(built.error);
+    take_features(built);  // those that have to be computed: here, in the thread that uses the model
     for (const std::string& message : built.skipped) {
       log::warn("skipped ", message);
       ++skipped;
@@ -293,9 +312,9 @@ struct Loader::Impl {
 
 Loader::Loader(std::vector<Encoded> samples, std::filesystem::path root,
                vision::PreprocessConfig preprocess, LoaderConfig config, LabelSizes sizes,
-               uint64_t seed, RegionGrid grid, Shard shard)
+               uint64_t seed, RegionGrid grid, Shard shard, std::optional<FeatureCache> features)
     : impl_(std::make_unique<Impl>(std::move(samples), std::move(root), std::move(preprocess),
-                                   std::move(config), sizes, seed, std::move(grid), shard)) {}
+                                   std::move(config), sizes, seed, std::move(grid), shard, std::move(features))) {}
 
 Loader::~Loader() = default;
 Loader::Loader(Loader&&) noexcept = default;

@@ -20,6 +20,8 @@ void DataConfig::visit(FieldVisitor& v) {
   v.group("labels", labels, "controls on the skill labels of the training split");
   v.field("max_validation", max_validation, "samples that validation measures on", 1, 1e9);
   v.field("vocabulary", vocabulary, "entries of the tokenizer trained when the model starts from nothing", 300, 1e6);
+  v.field("feature_cache", feature_cache,
+          "folder for what the tower makes of each image, kept by content, in stages that do not train it; empty = none");
   v.group("encode", encode, "from samples to tokens and labels");
   v.group("loader", loader, "from tokens to batches");
 }

@@ -31,8 +31,9 @@ struct Session {
   bool dry = false;
   torch::Device device;
   models::Bundle bundle;
-  std::vector<data::Encoded> train_samples;
+  std::vector<data::Encoded> train_samples, validation_samples;
   std::vector<data::Batch> validation;  // fixed batches, on the device
+  std::optional<data::FeatureCache> features;  // of the stage's tower, where data.feature_cache is used
   std::filesystem::path root;           // of the images
   WordTables words;
   RunState state;
@@ -60,6 +61,11 @@ struct Session {
 
 // Of the validation split where `stage` is null.
 data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage, data::Shard shard = {});
+
+// At the start of a stage: a tower that it does not train is frozen, and its features are taken from data.feature_cache
+// where images are seen as they are; loads the held-out batches accordingly.
+void settle_tower(Session& session, const StageConfig& stage);
+void report_features(const Session& session, const StageConfig& stage);
 
 // Both continue at session.state and leave it after the stage's last step.
 void run_gradient_stage(Session& session, const StageConfig& stage,

@@ -20,6 +20,7 @@ namespace {
 RouterCache collect(Session& session, const StageConfig& stage) {
   auto& model = *session.bundle.model;
   const int64_t rank = session.world->rank(), world = session.world->size();
+  const nn::AutocastGuard autocast(session.device.type(), session.compute().autocast);
   auto loader = make_loader(session, session.train_samples, &stage, {rank, world, 1});
   Progress progress(stage.name + ": caching activations", stage.cache_tokens, "rows");
   const int64_t batches = loader.batches_in_epoch(0);

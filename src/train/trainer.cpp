@@ -122,6 +122,7 @@ void upcycle_for_stage(Session& session, const StageConfig& stage) {
 void report_routing(Session& session, const char* moment) {
   // With experts divided over processes all of them come to every layer.
   if (!session.bundle.model->sparse() || !(session.first() || session.experts.parallel)) return;
+  const nn::AutocastGuard autocast(session.device.type(), session.compute().autocast);
   const Json measured = measure_routing(*session.bundle.model, session.validation);
   Json removal;
   if (session.recipe.expert_removal && moment == std::string("final")) removal = measure_removal(*session.bundle.model, session.validation);
@@ -158,12 +159,13 @@ void calibrate(Session& session) {
 void run_stages(Session& session, const std::map<std::string, torch::Tensor>& optimizer_state) {
   auto& state = session.state;
   bool resumed = !optimizer_state.empty();
-  while (state.stage < static_cast<int64_t>(session.recipe.stages.size())) {
+  const auto count = static_cast<int64_t>(session.recipe.stages.size());
+  if (state.stage == count) settle_tower(session, session.recipe.stages.back());  // the last report is still to be made
+  while (state.stage < count) {
     const StageConfig& stage = session.recipe.stages[static_cast<size_t>(state.stage)];
-    if (state.stage_step == 0) {
-      upcycle_for_stage(session, stage);
-      if (stage.kind == "router") report_routing(session, "before");
-    }
+    if (state.stage_step == 0) upcycle_for_stage(session, stage);
+    settle_tower(session, stage);
+    if (state.stage_step == 0 && stage.kind == "router") report_routing(session, "before");
     if (stage.kind == "router" && stage.router_form == "cached") {
       run_cached_router_stage(session, stage);
     } else {
@@ -171,6 +173,7 @@ void run_stages(Session& session, const std::map<std::string, torch::Tensor>& op
     }
     resumed = false;
     if (stage.kind == "router") report_routing(session, "after");
+    report_features(session, stage);
     ++state.stage;
     state.stage_step = 0;
     state.loader = nullptr;
@@ -217,7 +220,8 @@ data::Loader make_loader(const Session& session, std::vector<data::Encoded> samp
                                static_cast<int64_t>(session.bundle.taxonomy.skills().size())};
   // Every stage has its own order of samples.
   RandomStream stream(session.recipe.seed(), "stage/" + name);
-  return data::Loader(std::move(samples), session.root, session.bundle.preprocess, config, sizes, stream.next() >> 1, grid, shard);
+  return data::Loader(std::move(samples), session.root, session.bundle.preprocess, config, sizes, stream.next() >> 1, grid, shard,
+                      session.features);
 }
 
 void train(const Recipe& recipe, const TrainOptions& options) {
@@ -256,14 +260,7 @@ void train(const Recipe& recipe, const TrainOptions& options) {
   data.encode.chat_template = session.bundle.model->config().chat_template;
   session.train_samples = encode_samples(corpus.train, session.bundle, data);
   session.words = word_tables(session.train_samples, session.bundle.model->config().language.vocab_size, device);
-  {
-    auto samples = encode_samples(corpus.validation, session.bundle, data, recipe.data.max_validation);
-    auto loader = make_loader(session, std::move(samples), nullptr);
-    for (int64_t i = loader.batches_in_epoch(0); i > 0; --i) {
-      auto batch = loader.next();
-      if (batch.samples > 0) session.validation.push_back(data::to_device(batch, device));
-    }
-  }
+  session.validation_samples = encode_samples(corpus.validation, session.bundle, data, recipe.data.max_validation);
   session.questions = pick_questions(corpus.validation, session.bundle, data, recipe.samples);
   const auto type = recipe.precision == "float32" ? torch::kFloat32 : torch::kBFloat16;
   session.peak_flops = recipe.peak_teraflops > 0 ? 1e12 * recipe.peak_teraflops : measure_peak_flops(device, type);

@@ -18,7 +18,4 @@ ImageSize upright_size(const ImageHeader& header, const std::string& name);
 // clips at 255).
 cv::Mat decode_image(std::string_view bytes, const std::string& name);
 
-// The file's bytes; DataError above kMaxBytes, before they are read.
-std::string read_image_file(const std::filesystem::path& path);
-
 }  // namespace mose::vision

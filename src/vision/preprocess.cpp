@@ -11,7 +11,11 @@
 namespace mose::vision {
 
 ImageSize image_size(const std::filesystem::path& path) {
-  return upright_size(read_image_header(read_image_file(path), path.string()), path.string());
+  return image_size(read_image_file(path), path.string());
+}
+
+ImageSize image_size(std::string_view bytes, const std::string& name) {
+  return upright_size(read_image_header(bytes, name), name);
 }
 
 FrameMap frame_map(const ImageSize& original, const PreprocessConfig& config) {

@@ -16,6 +16,7 @@ struct Batch {
   torch::Tensor tokens_T;     // int64; an image occupies layout.rows() rows of the image token
   nn::SequencePlan plan;
   torch::Tensor pixels_BCHW;  // float32, normalised: the tiles of all images in the order of their placeholders; may be undefined
+  torch::Tensor features_BPD;  // or, in their place, what a frozen tower makes of those tiles (data/feature_store.h)
   std::vector<vision::ImageLayout> layouts;  // of each image
   torch::Tensor targets_T;    // int64: the token that row t must predict, -100 where nothing is supervised
   torch::Tensor segments_T;   // int64: stage of the *target* token (0 describe, ...), -1 outside any segment

@@ -9,12 +9,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "mose/core/config.h"
 #include "mose/data/batch.h"
 #include "mose/data/encode.h"
+#include "mose/data/feature_store.h"
 #include "mose/data/region_grid.h"
 #include "mose/vision/preprocess.h"
 
@@ -50,10 +52,11 @@ struct Shard {
 class Loader {
  public:
   // UsageError on a mix that names an unknown task or leaves no sample, and on a batch_tokens that a
-  // sample exceeds.
+  // sample exceeds. With `features` batches hold those in place of pixels; images must then be seen as they are
+  // (UsageError on `blind` or `augment_brightness`).
   Loader(std::vector<Encoded> samples, std::filesystem::path root,
          vision::PreprocessConfig preprocess, LoaderConfig config, LabelSizes sizes, uint64_t seed,
-         RegionGrid grid = {}, Shard shard = {});
+         RegionGrid grid = {}, Shard shard = {}, std::optional<FeatureCache> features = {});
   ~Loader();
   Loader(Loader&&) noexcept;
   Loader& operator=(Loader&&) noexcept;

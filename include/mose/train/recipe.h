@@ -31,6 +31,7 @@ struct DataConfig {
   skills::LabelControls labels;  // of the training split alone
   int64_t max_validation = 64;   // samples that routing and validation losses are measured on
   int64_t vocabulary = 1500;     // of the tokenizer trained when the model starts from nothing
+  std::string feature_cache;     // a folder for the features of a tower that a stage does not train; empty = none
   data::EncodeConfig encode;
   data::LoaderConfig loader;
 

@@ -56,8 +56,12 @@ PreprocessConfig load_preprocess(const std::filesystem::path& dir);
 // Files above any of these are refused before they are decoded.
 inline constexpr int64_t kMaxPixels = 100'000'000, kMaxSide = 65'535, kMaxBytes = 512 << 20;
 
+// The file's bytes; DataError above kMaxBytes, before they are read.
+std::string read_image_file(const std::filesystem::path& path);
+
 // From the file's header; nothing is decoded. Throws as load_image does.
 ImageSize image_size(const std::filesystem::path& path);
+ImageSize image_size(std::string_view bytes, const std::string& name);
 
 // float32 [3, H, W]: RGB, upright, resized by config.mode, (value / 255 - mean) / std.
 // JPEG, PNG, BMP and WebP; grey images become RGB, an alpha channel is dropped, of 16 bits the upper 8
