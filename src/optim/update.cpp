@@ -72,8 +72,8 @@ void update(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& g
   struct Group {
     std::vector<Tensor> weights, gradients, exp_avgs, exp_avg_sqs, steps;
   };
-  // A few at a time, since gradients of a shorter type are held in float32 too.
-  constexpr int64_t kElements = 16 << 20;
+  // A few at a time, since gradients of a shorter type are held in float32 too; a GPU wants larger pieces.
+  const int64_t most = pieces.empty() || pieces.front()->weight.is_cpu() ? 2 << 20 : 64 << 20;
   std::map<std::tuple<std::string, double, double>, Group> groups;
   const auto update_groups = [&] {
     for (auto& [key, group] : groups) {
@@ -87,7 +87,7 @@ void update(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& g
   int64_t elements = 0;
   for (size_t i = 0; i < pieces.size(); ++i) {
     const AdamWPiece& piece = *pieces[i];
-    if (elements > kElements) {
+    if (elements > most) {
       update_groups();
       elements = 0;
     }
