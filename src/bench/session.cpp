@@ -46,7 +46,7 @@ void Session::compare(const Comparison& c) {
   std::vector<Work> works;
   for (const Side& side : c.sides) works.push_back(side.work);
   const Timing timing = time_by_turns(c.ours, c.again ? c.again : c.ours, works,
-                                       c.repetitions > 0 ? c.repetitions : options_.repetitions);
+                                       c.repetitions > 0 ? std::min(c.repetitions, options_.repetitions) : options_.repetitions);
   for (size_t i = 0; i < c.sides.size(); ++i) {
     Row row{c.name, c.shape, c.sides[i].peer, 1000 * timing.ours, 1000 * timing.peers[i], timing.noise, {}, Json::object()};
     if (c.finish) c.finish(row);

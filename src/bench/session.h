@@ -36,7 +36,7 @@ struct Side {
 struct Comparison {
   std::string name, shape;
   Work ours, again;  // `again` empty: ours
-  int64_t repetitions = 0;  // 0 = the options'
+  int64_t repetitions = 0;  // at most, where one takes long; 0 = the options'
   std::vector<Side> sides;
   // Of a row with these medians: sets limit_share and whatever else there is to say.
   std::function<void(Row&)> finish;

@@ -78,12 +78,12 @@ def generate(prompt, new_tokens):
     return {"seconds": seconds, "tokens": answer[0, len(prompt):].tolist()}
 
 
-def regret(prompt, answer):
-    """The largest shortfall of a chosen token's logit behind the best, in float64, as a share of the largest logit."""
+def behind(prompt, answer, share):
+    """How many of the chosen tokens have a logit in float64 that is more than this share of the largest behind the best."""
     exact = copy.deepcopy(state["model"]).double().eval()
     exact.config._experts_implementation = "eager"
     ids = torch.tensor([prompt + answer])
     with torch.no_grad():
         logits = exact(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1:-1]
     chosen = logits.gather(1, torch.tensor(answer)[:, None])[:, 0]
-    return {"regret": ((logits.amax(1) - chosen) / logits.abs().amax(1)).max().item()}
+    return {"tokens": int((logits.amax(1) - chosen > share * logits.abs().amax(1)).sum())}
