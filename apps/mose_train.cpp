@@ -10,10 +10,12 @@
 #include "mose/core/memory.h"
 #include "mose/core/program.h"
 #include "mose/dist/communicator.h"
+#include "mose/train/tensor_memory.h"
 #include "mose/train/trainer.h"
 
 int main(int argc, char** argv) {
   mose::keep_freed_memory();
+  mose::train::count_tensor_memory();
   mose::ConfigOptions config;
   std::string run, resume = "never", backend = "auto";
   double timeout = 60, join_timeout = 300;

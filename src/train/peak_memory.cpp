@@ -3,13 +3,24 @@
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include "mose/core/memory.h"
+#include "mose/train/tensor_memory.h"
 
 namespace mose::train {
+namespace {
 
+constexpr double kMiB = 1 << 20;
+
+auto statistics(torch::Device device) { return c10::getDeviceAllocator(device.type())->getDeviceStats(device.index()); }
+
+}  // namespace
+
+// [0] of a statistic is of all pools.
 double peak_memory_mib(torch::Device device) {
-  const int64_t bytes = device.is_cpu() ? peak_resident_bytes()
-                                        : c10::getDeviceAllocator(device.type())->getDeviceStats(device.index()).allocated_bytes[0].peak;  // 0: of all pools
-  return static_cast<double>(bytes) / (1 << 20);
+  return static_cast<double>(device.is_cpu() ? peak_resident_bytes() : statistics(device).reserved_bytes[0].peak) / kMiB;
+}
+
+double peak_tensor_mib(torch::Device device) {
+  return static_cast<double>(device.is_cpu() ? peak_tensor_bytes() : statistics(device).allocated_bytes[0].peak) / kMiB;
 }
 
 }  // namespace mose::train

@@ -216,6 +216,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
       line["share_of_peak"] = flops / seconds / session.peak_flops;
       line["seconds"] = session.seconds();
       line["peak_memory_mib"] = peak_memory_mib(session.device);
+      line["peak_tensor_mib"] = peak_tensor_mib(session.device);
       session.write(line, "train");
       progress.set(state.stage_step, progress_note(line));
       tokens = supervised = flops = 0;
