@@ -320,7 +320,7 @@ def main():
         return 2
     if args.keep:
         (args.keep / "kept").mkdir(parents=True, exist_ok=True)
-        for file in [folder / "experiment.json", *(folder / "kept").glob("*.json")]:
+        for file in [folder / "experiment.json", *folder.glob("conclusion.md"), *(folder / "kept").glob("*.json")]:
             shutil.copy(file, args.keep / file.relative_to(folder))
         folder = args.keep
     plots = args.plots or folder

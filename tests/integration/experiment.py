@@ -63,6 +63,7 @@ def check_scenes(coda):
 
 def check_report(out, folder):
     page = folder / "claim.md"
+    (out / "conclusion.md").write_text("What follows from the numbers.\n")
     subprocess.run([sys.executable, ROOT / "scripts/experiment_report.py", out, page, "--keep", folder / "kept"], check=True,
                    capture_output=True, timeout=60)
     text = page.read_text()
@@ -73,6 +74,7 @@ def check_report(out, folder):
     for plot in plots:
         root = xml.etree.ElementTree.parse(folder / plot).getroot()
         check(len(root.findall(".//{*}circle")) >= 2, f"{plot} shows nothing")
+    check("What follows from the numbers." in text, "the report leaves the conclusion out")
     check("Runs that are missing" not in text, "the report misses runs")
 
 
