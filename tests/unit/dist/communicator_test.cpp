@@ -169,7 +169,7 @@ TEST_P(Collectives, AgreeAndGatherTexts) {
 
 INSTANTIATE_TEST_SUITE_P(Worlds, Collectives, testing::Values(1, 2, 4));
 
-// For tests/integration/torchrun.py: the launcher starts all processes again when one has failed.
+// For tests/integration/launchers.py: the launcher starts all processes again when one has failed.
 TEST(Launched, SecondAttemptMeetsAnew) {
   if (!tests::is_test_process()) GTEST_SKIP() << "torchrun starts it";
   const Launch launch = read_launch();
