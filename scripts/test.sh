@@ -2,7 +2,7 @@
 # Sets the project up and runs every test. Ends with CTest's summary.
 #
 #   scripts/test.sh                every test
-#   scripts/test.sh --asan         the same with address and undefined-behaviour sanitizers
+#   scripts/test.sh --asan         the same with address, leak and undefined-behaviour sanitizers
 #   scripts/test.sh -R unit.core   further arguments go to ctest
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,8 +11,8 @@ folder=build setup=(--tests)
 if [[ ${1:-} == --asan ]]; then
   shift
   folder=build-asan setup+=(--preset asan)
-  # LibTorch keeps memory until the process ends, and its libraries define some globals twice.
-  export ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0 UBSAN_OPTIONS=print_stacktrace=1
+  # LibTorch's libraries define some globals twice.
+  export ASAN_OPTIONS=detect_leaks=1:detect_odr_violation=0 UBSAN_OPTIONS=print_stacktrace=1
 fi
 scripts/setup.sh "${setup[@]}"
 echo "[test] set-up and build took $((SECONDS - started)) s; running the tests"
