@@ -37,7 +37,7 @@ data::Batch make_batch(const std::vector<int64_t>& lengths, int64_t vocabulary, 
   batch.tokens_T = torch::tensor(tokens, torch::kInt64);
   batch.targets_T = torch::tensor(targets, torch::kInt64);
   batch.segments_T = torch::full_like(batch.tokens_T, -1);
-  batch.labels.stage_weight_T = torch::zeros({batch.plan.tokens()});
+  batch.labels.stage_weight_T = batch.labels.skill_weight_T = torch::zeros({batch.plan.tokens()});
   batch.samples = static_cast<int64_t>(lengths.size());
   return batch;
 }

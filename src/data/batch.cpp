@@ -29,10 +29,6 @@ void write_labels(const RowLabels& from, int64_t row, torch::Tensor& classes, to
   }
 }
 
-torch::Tensor moved(const torch::Tensor& tensor, torch::Device device) {
-  return tensor.defined() ? tensor.to(device, /*non_blocking=*/true) : tensor;
-}
-
 torch::Tensor rows(const torch::Tensor& tensor, int64_t begin, int64_t end) {
   return tensor.defined() ? tensor.slice(0, begin, end) : tensor;
 }
@@ -113,22 +109,28 @@ Batch collate(const std::vector<Item>& items, const LabelSizes& sizes) {
   return batch;
 }
 
-Batch to_device(const Batch& batch, torch::Device device) {
+namespace {
+
+// The batch with `change` made to each tensor that it has.
+template <class F>
+Batch with_tensors(const Batch& batch, const F& change) {
   Batch result = batch;
-  result.tokens_T = moved(batch.tokens_T, device);
-  result.plan.positions_T = moved(batch.plan.positions_T, device);
-  result.pixels_BCHW = moved(batch.pixels_BCHW, device);
-  result.features_BPD = moved(batch.features_BPD, device);
-  result.targets_T = moved(batch.targets_T, device);
-  result.segments_T = moved(batch.segments_T, device);
-  result.labels.stage_TG = moved(batch.labels.stage_TG, device);
-  result.labels.stage_weight_T = moved(batch.labels.stage_weight_T, device);
-  result.labels.skill_TS = moved(batch.labels.skill_TS, device);
-  result.labels.skill_weight_T = moved(batch.labels.skill_weight_T, device);
-  result.region_BPC = moved(batch.region_BPC, device);
-  result.row_words_3N = moved(batch.row_words_3N, device);
-  result.scene_words_2N = moved(batch.scene_words_2N, device);
+  for (torch::Tensor* x : {&result.tokens_T, &result.plan.positions_T, &result.pixels_BCHW, &result.features_BPD, &result.targets_T,
+                           &result.segments_T, &result.labels.stage_TG, &result.labels.stage_weight_T, &result.labels.skill_TS,
+                           &result.labels.skill_weight_T, &result.region_BPC, &result.row_words_3N, &result.scene_words_2N}) {
+    if (x->defined()) *x = change(*x);
+  }
   return result;
+}
+
+}  // namespace
+
+Batch to_device(const Batch& batch, torch::Device device) {
+  return with_tensors(batch, [&](const torch::Tensor& x) { return x.to(device, /*non_blocking=*/true); });
+}
+
+Batch pinned(const Batch& batch) {
+  return with_tensors(batch, [](const torch::Tensor& x) { return x.pin_memory(); });
 }
 
 Batch slice_samples(const Batch& batch, int64_t begin, int64_t end) {

@@ -70,6 +70,7 @@ void LoaderConfig::visit(FieldVisitor& v) {
   v.field("blind", blind, "control: every image is replaced by the mean colour");
   v.field("augment_brightness", augment_brightness,
           "brightness is multiplied by a factor drawn from 1 - a to 1 + a", 0, 0.9);
+  v.field("pin_memory", pin_memory, "batches in page-locked memory, from which a GPU copies beside its work");
 }
 
 struct Loader::Impl {
@@ -223,6 +224,7 @@ struct Loader::Impl {
         }
       }
       if (!items.empty()) built.batch = collate(items, sizes);
+      if (config.pin_memory && at::hasCUDA()) built.batch = pinned(built.batch);
       const auto& images = built.images;
       if (std::all_of(images.begin(), images.end(), [](const auto& image) { return image.features_NPD.defined(); })) take_features(built);
     } catch (...) {

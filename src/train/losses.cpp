@@ -69,6 +69,9 @@ Normalisers normalisers(const data::Batch& batch, const StepWeights& weights) {
   Normalisers n;
   const auto rows = (batch.targets_T >= 0).nonzero().squeeze(1);
   n.rows = row_weights(batch.segments_T.index_select(0, rows), weights).sum().item<double>();
+  n.tokens = static_cast<double>(batch.plan.tokens());
+  n.stage_weight = batch.labels.stage_weight_T.sum().item<double>();
+  n.skill_weight = batch.labels.skill_weight_T.sum().item<double>();
   n.samples = static_cast<double>(batch.samples);
   n.images = static_cast<double>(batch.image_count());
   if (weights.words != 0) n.words = word_counts(batch);
@@ -77,6 +80,9 @@ Normalisers normalisers(const data::Batch& batch, const StepWeights& weights) {
 
 void Normalisers::add(const Normalisers& other) {
   rows += other.rows;
+  tokens += other.tokens;
+  stage_weight += other.stage_weight;
+  skill_weight += other.skill_weight;
   samples += other.samples;
   images += other.images;
   words.rows += other.words.rows;
@@ -150,10 +156,13 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
   if (weights.words != 0 && words && images.embeddings_BQD.defined()) {
     r.words = words_loss(model, images.embeddings_BQD, batch, *words, whole.words);
   }
-  // The language, region and words losses are sums over the part divided by the whole; router losses are
-  // means of their part, weighted by its share of the samples.
-  const double share = whole.samples > 0 ? static_cast<double>(batch.samples) / whole.samples : 1;
-  for (auto* part : {&r.skill, &r.stage, &r.balance, &r.z}) *part = *part * share;
+  // The language, region and words losses are sums over the part divided by the whole; router losses are means over the
+  // part, so they are weighted by its share of what they are means of.
+  const auto weighted = [](Tensor& mean, const Tensor& weight_T, double of_whole) { mean = mean * (weight_T.sum() / std::max(of_whole, 1e-30)); };
+  weighted(r.skill, batch.labels.skill_weight_T, whole.skill_weight);
+  weighted(r.stage, batch.labels.stage_weight_T, whole.stage_weight);
+  r.z = r.z * (static_cast<double>(batch.plan.tokens()) / whole.tokens);
+  r.balance = r.balance * (static_cast<double>(batch.samples) / whole.samples);
   out.loss = weights.lm * r.lm + weights.skill * r.skill + weights.stage * r.stage + weights.balance * r.balance +
              weights.z * r.z + weights.region * r.region + weights.words * r.words;
   r.total = out.loss;

@@ -8,17 +8,17 @@ using torch::Tensor;
 
 StepStart start_step(dist::Communicator& world, const Normalisers& own, int signal) {
   if (world.size() == 1) return {own, signal};
-  const Tensor sums = torch::tensor({own.rows, own.samples, own.images, own.words.rows, own.words.images}, torch::kFloat64);
+  const Tensor sums = torch::tensor({own.rows, own.samples, own.images, own.words.rows, own.words.images, own.tokens,
+                                     own.stage_weight, own.skill_weight}, torch::kFloat64);
   const Tensor stop = torch::tensor({signal}, torch::kInt64);
   auto summed = world.all_reduce(sums);
   auto stopped = world.all_reduce(stop, dist::Reduce::kMax);
   summed.wait();
   stopped.wait();
   const auto* s = sums.const_data_ptr<double>();
-  StepStart start{{s[0], s[1], s[2], {}}, static_cast<int>(stop.item<int64_t>())};
-  start.whole.words.rows = s[3];
-  start.whole.words.images = s[4];
-  return start;
+  return {{.rows = s[0], .tokens = s[5], .stage_weight = s[6], .skill_weight = s[7], .samples = s[1], .images = s[2],
+           .words = {.rows = s[3], .images = s[4]}},
+          static_cast<int>(stop.item<int64_t>())};
 }
 
 void sum_reports(dist::Communicator& world, LossReport& report, torch::Device device) {

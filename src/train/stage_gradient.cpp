@@ -165,6 +165,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
     session.writer->save(session.bundle, std::move(contents));
     if (wait) session.writer->wait();
   };
+  const int64_t checkpoint_every = session.recipe.checkpoint_every;
   const bool every_step_checked = session.device.is_cpu();  // elsewhere it would make the device wait
   Progress progress(stage.name, stage.steps, "steps", state.stage_step);
   StallWatch stall("stage " + stage.name, session.recipe.stall_warning);
@@ -182,19 +183,22 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
     if (log_now && model.sparse()) routing = start_routing_sums(model);
     LossReport report = forward_backward(session, stage, optimizer, parts, weights, start.whole, compute, routing.empty() ? nullptr : &routing);
     const auto norm = optimizer.finish(stage.clip);
-    if (every_step_checked || log_now) {
+    bool checked = false;
+    // Sums the processes' reports, so that all find the same.
+    auto require_finite = [&] {
+      checked = true;
       sum_reports(world, report, session.device);
       const double loss = report.total.defined() ? report.total.item<double>() : 0;
-      if (!std::isfinite(loss) || !std::isfinite(norm.item<double>())) {
-        optimizer.zero_grad();
-        if (every_step_checked) checkpoint(/*wait=*/true);  // the weights are still those of the last good step
-        throw DivergenceError(str("stage ", stage.name, ", step ", state.step + 1, ": loss ", loss, ", gradient norm ",
-                                  norm.item<double>(), " (not finite); ",
-                                  every_step_checked ? "a checkpoint of the step before was written"
-                                                     : "the last checkpoint holds good weights",
-                                  "; try a lower learning rate or a longer warm-up"));
-      }
-    }
+      if (std::isfinite(loss) && std::isfinite(norm.item<double>())) return;
+      optimizer.zero_grad();
+      if (every_step_checked) checkpoint(/*wait=*/true);  // the weights are still those of the last good step
+      throw DivergenceError(str("stage ", stage.name, ", step ", state.step + 1, ": loss ", loss, ", gradient norm ", norm.item<double>(),
+                                " (not finite); ",
+                                every_step_checked ? "a checkpoint of the step before was written" : "the last checkpoint holds good weights",
+                                "; try a lower learning rate or a longer warm-up"));
+    };
+    const bool save_now = (checkpoint_every > 0 && (state.step + 1) % checkpoint_every == 0) || start.signal != 0;
+    if (every_step_checked || log_now || save_now) require_finite();
     const double lr = stage.lr * optim::schedule_value(stage.schedule, state.stage_step, stage.steps);
     optimizer.step(lr);
     optimizer.zero_grad();
@@ -223,7 +227,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
       since = now;
     }
     const bool last = state.stage_step == stage.steps;
-    const int64_t validate_every = session.recipe.validate_every, checkpoint_every = session.recipe.checkpoint_every;
+    const int64_t validate_every = session.recipe.validate_every;
     if (last || (validate_every > 0 && state.step % validate_every == 0)) {
       Json line = validate(session, weights, compute);
       line["stage"] = stage.name;
@@ -236,6 +240,7 @@ void run_gradient_stage(Session& session, const StageConfig& stage,
       tokens = supervised = flops = 0;
     }
     if (const int signal = world.size() == 1 ? stop_signal() : start.signal; signal != 0) {
+      if (!checked) require_finite();  // it came during this step
       checkpoint(/*wait=*/true);
       throw Interrupted(signal);
     }

@@ -202,6 +202,7 @@ void write_summary(const Session& session, int64_t peak_memory) {
 
 data::Loader make_loader(const Session& session, std::vector<data::Encoded> samples, const StageConfig* stage, data::Shard shard) {
   auto config = session.recipe.data.loader;
+  config.pin_memory = config.pin_memory && session.device.is_cuda();
   const auto& model = session.bundle.model->config();
   const std::string name = stage ? stage->name : "validation";
   if (stage) {

@@ -1,10 +1,12 @@
 """One recipe on 1, 2 and 4 processes: the same losses and weights; killed, stopped and resumed on other numbers of
 processes; a hung one named. Gloo on this machine; with NCCL it is the same code above the collectives."""
 
+import collections
 import json
 import math
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -13,8 +15,8 @@ import tempfile
 import time
 
 import numpy as np
-from runs import BIN, SMOKE, check, make_scenes, metrics, model_hash, start_processes
-from safetensors.numpy import load_file
+from runs import BIN, SMOKE, check, json_stages, make_scenes, metrics, model_hash, start_processes
+from safetensors.numpy import load_file, save_file
 
 PARTS = 4    # of a global batch, in every stage
 FAULTS = 20  # ranks or whole jobs killed over one run
@@ -84,6 +86,15 @@ def check_numbers_of_processes(folder, data):
     loss, weight = worst_loss(one, two), worst_weight(one, two)
     check(loss < 1e-5 and weight < 1e-4, f"2 processes: losses differ by {loss:.1e}, weights by {weight:.1e}")
     print(f"1, 2 and 4 processes: 4 as 1 bit for bit; 2 differ by {loss:.1e} in losses, {weight:.1e} in weights", flush=True)
+    # Each part is one sample, and none is packed with another. An even number of samples an epoch needs no filling up.
+    scenes = "--set=data.loader.mix=" + json.dumps({"region_perception": 0})
+    pairs, alone = folder / "pairs", folder / "alone"
+    finish(data, pairs, 1, scenes)
+    finish(data, alone, 2, scenes, *(f"--set=stages.{name}.accumulate=8" for name in ("projector", "dense", "finetune")))
+    loss, weight = worst_loss(pairs, alone), worst_weight(pairs, alone)
+
+    check(loss < 1e-5 and weight < 1e-4, f"sample by sample on 2 processes: losses differ by {loss:.1e}, weights by {weight:.1e}")
+    print(f"sample by sample on 2 processes, packed by twos on 1: losses differ by {loss:.1e}, weights by {weight:.1e}", flush=True)
     said = Job(data, folder / "w3", 3)
     codes = said.wait()
     check(codes == [2, 2, 2] and "accumulate" in said.said(), f"3 processes for 4 parts: {codes}: {said.said()}")
@@ -146,6 +157,31 @@ def check_experts(folder, data):
     check(said.wait() == [2, 2] and "5 experts cannot be divided over 2 processes" in said.said(), f"5 experts over 2: {said.said()}")
 
 
+def check_divergence_of_one(folder, data):
+    """One process meets a weight that is not a number: all end in the same step with the same words, and leave a checkpoint."""
+    def stages(steps):
+        return "--set=" + json_stages([{"name": "dense", "kind": "dense", "steps": steps, "accumulate": PARTS}])
+
+    plain, poisoned = folder / "untied", folder / "poisoned"
+    finish(data, plain, 1, "--set=model.language.tie_embeddings=false", stages(1))
+    # The embedding of a token that one picture's texts alone have.
+    texts = "\n".join(file.read_text().replace("\n", " ") for file in (data / "CODA-LM/Train").glob("*.json"))
+    lines = subprocess.run([BIN / "mose-model", "tokenize", "--model", plain / "model"], input=texts, capture_output=True, text=True, check=True)
+    counts = [collections.Counter(json.loads(line)) for line in lines.stdout.splitlines()]
+    pictures = collections.Counter(token for count in counts for token in count)
+    rare = max((count[token], token) for count in counts for token in count if pictures[token] == 1)[1]
+    shutil.copytree(plain / "model", poisoned)
+    weights = load_file(poisoned / "model.safetensors")
+    weights["model.language_model.embed_tokens.weight"][rare] = math.nan
+    save_file(weights, poisoned / "model.safetensors")
+    job = Job(data, folder / "diverged", 2, f"--set=init_from={poisoned}", stages(30))
+    codes = job.wait()
+    steps = re.findall(r"step (\d+): loss nan", job.said())
+    check(codes == [4, 4] and len(steps) == 2 and steps[0] == steps[1], f"a loss that is not finite ended with {codes}: {job.said()}")
+    check(any((folder / "diverged/checkpoints").glob("step_*/DONE")), "divergence left no checkpoint")
+    print(f"both processes ended in step {steps[0]}, where the loss is not finite", flush=True)
+
+
 def check_hang(folder, data):
     job = Job(data, folder / "hung", 2, timeout=3)
     while not (folder / "hung/metrics.jsonl").exists():
@@ -198,7 +234,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mose_parallel_") as folder:
         folder = pathlib.Path(folder)
         data = make_scenes(folder / "coda", 10, 3, 2, 3)
-        for test in (check_numbers_of_processes, check_stop_and_resume, check_sharded, check_experts, check_hang, check_faults):
+        for test in (check_numbers_of_processes, check_stop_and_resume, check_sharded, check_experts, check_divergence_of_one, check_hang, check_faults):
             test(folder, data)
     print("train_parallel: passed")
 

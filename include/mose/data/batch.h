@@ -35,6 +35,8 @@ struct Batch {
 
 // The same batch with its tensors on `device` (offsets stay on the host).
 Batch to_device(const Batch& batch, torch::Device device);
+// And in page-locked memory (CUDA only), from which to_device returns before the copies are done.
+Batch pinned(const Batch& batch);
 
 // Samples [begin, end) of a batch as a batch of its own, for gradient accumulation. Tensors but the
 // positions are views. Error when the range is empty or outside the batch.

@@ -35,6 +35,7 @@ struct LoaderConfig {
   std::string on_bad_sample = "stop";
   bool blind = false;
   double augment_brightness = 0;
+  bool pin_memory = true;
 
   void visit(FieldVisitor& v);
 };

@@ -25,9 +25,11 @@ struct StepWeights {
 };
 StepWeights step_weights(const LossWeights& loss, int64_t step, int64_t steps);
 
-// What the parts of one global batch are divided by, so that computing it in parts changes nothing.
+// What the parts of one global batch are divided by, so that computing it in parts changes nothing; the balance loss alone,
+// which is no sum over rows, is the mean of the parts' own, weighted by their samples.
 struct Normalisers {
   double rows = 0;    // sum of the segment weights of the supervised rows
+  double tokens = 0, stage_weight = 0, skill_weight = 0;  // all rows; sums of the labels' weights
   double samples = 0, images = 0;
   WordCounts words;  // counted only where the words loss has a weight
   void add(const Normalisers& other);

@@ -29,12 +29,12 @@ def prepare(bin, folder):
     return {}
 
 
-def run(processes, threads, steps, sets):
+def run(processes, threads, steps, samples, sets):
     """Seconds a step, of all steps of a run."""
     out = state["folder"] / "run"
     shutil.rmtree(out, ignore_errors=True)
     stage = {"name": "all", "kind": "finetune", "steps": steps, "lr": 1e-4, "accumulate": 2}
-    values = {"data.dataset": str(state["folder"] / "data"), "data.loader.batch_samples": 4, "data.max_validation": 1, "model.language": LANGUAGE,
+    values = {"data.dataset": str(state["folder"] / "data"), "data.loader.batch_samples": samples, "data.max_validation": 1, "model.language": LANGUAGE,
               "stages": [stage], "threads": threads, "log_every": steps, "checkpoint_every": 0, **sets}
     command = [str(state["bin"] / "mose-train"), "--quiet", "--config", str(RECIPE), "--run", str(out),
                *(f"--set={key}={json.dumps(value)}" for key, value in values.items())]

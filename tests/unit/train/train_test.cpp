@@ -88,9 +88,11 @@ TEST(BatchLoss, SegmentsCountByTheirWeights) {
 
 TEST(BatchLoss, PartsOfABatchAddUpToTheWhole) {
   auto model = sparse_model();
-  // Parts with different numbers of supervised rows.
+  // Parts with different numbers of supervised rows and different weights of labels.
   auto a = make_batch(2, 1), b = make_batch(2, 2);
   b.targets_T.narrow(0, 4, 4).fill_(-100);
+  b.labels.skill_weight_T.narrow(0, 4, 6).mul_(0.25);
+  b.labels.stage_weight_T.narrow(0, 12, 3).zero_();
   data::Batch whole = a;
   whole.tokens_T = torch::cat({a.tokens_T, b.tokens_T});
   whole.targets_T = torch::cat({a.targets_T, b.targets_T});
@@ -104,6 +106,7 @@ TEST(BatchLoss, PartsOfABatchAddUpToTheWhole) {
   StepWeights weights;
   weights.skill = 0.5;
   weights.stage = 0.25;
+  weights.z = 0.125;
   const auto n = normalisers(whole, weights);
   batch_loss(*model, whole, weights, n).loss.backward();
   std::map<std::string, torch::Tensor> expected;
