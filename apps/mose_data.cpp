@@ -7,9 +7,11 @@
 
 #include "mose/core/error.h"
 #include "mose/core/files.h"
+#include "mose/core/log.h"
 #include "mose/core/program.h"
 #include "mose/core/resources.h"
 #include "mose/core/strings.h"
+#include "mose/eval/chat_annotator.h"
 #include "mose/scenes/dataset.h"
 #include "mose/skills/annotator.h"
 #include "mose/skills/inspect.h"
@@ -86,44 +88,129 @@ void add_prepare(CLI::App& app) {
 }
 
 // One line of input: {"answer", "task"?, "category"?, ...} or the answer itself.
-void annotate_line(const skills::Annotator& annotator, const std::string& line, const std::string& task,
-                   const std::string& where) {
-  Json json = {{"answer", line}};
-  if (line.front() == '{') json = parse_json(line, where);
-  const std::string own_task = json.contains("task") ? json_string(json, "task", where) : task;
-  const std::string category = json.contains("category") ? json_string(json, "category", where) : "";
-  const auto labelled = skills::label_answer(annotator, json_string(json, "answer", where), own_task, category);
+struct AnnotateLine {
+  Json json;
+  eval::AnswerToLabel answer;
+};
+
+AnnotateLine read_line(const std::string& line, const std::string& task, const std::string& where) {
+  AnnotateLine out{{{"answer", line}}, {}};
+  if (line.front() == '{') out.json = parse_json(line, where);
+  out.answer.text = json_string(out.json, "answer", where);
+  out.answer.task = out.json.contains("task") ? json_string(out.json, "task", where) : task;
+  out.answer.category = out.json.contains("category") ? json_string(out.json, "category", where) : "";
+  return out;
+}
+
+void print_labels(AnnotateLine& line, const skills::LabelledText& labelled, const skills::Taxonomy& taxonomy) {
   skills::Sample sample;
   sample.segments = labelled.segments;
   sample.labels = labelled.labels;
-  const Json labels = skills::sample_to_json(sample, annotator.taxonomy());
-  json["segments"] = labels["segments"];
-  json["labels"] = labels["labels"];
-  std::cout << json.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+  const Json labels = skills::sample_to_json(sample, taxonomy);
+  line.json["segments"] = labels["segments"];
+  line.json["labels"] = labels["labels"];
+  std::cout << line.json.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+}
+
+constexpr const char* kChatGroup = "Chat model (--with chat)";
+
+struct AnnotateOptions {
+  std::string input = "-", taxonomy, task, with = "rules", model, key_env;
+  std::filesystem::path key_file, cache, prompt, agreement;
+  eval::OpenAiOptions server;
+
+  void add_chat(CLI::App& command) {
+    const auto add = [&](const char* name, auto& value, const char* help) { return command.add_option(name, value, help)->group(kChatGroup); };
+    add("--model", model, "its name at its server");
+    add("--base-url", server.base_url, "address that speaks OpenAI's protocol")->capture_default_str();
+    add("--key-env", key_env, "variable of the environment that holds the key; default OPENAI_API_KEY, and no key where that is not set");
+    add("--key-file", key_file, "file whose first line is the key")->excludes("--key-env");
+    add("--cache", cache, "the SQLite file in which replies are kept as they arrive; what it holds is not asked again");
+    add("--prompt", prompt, "what the model is told (default: configs/annotators/chat.json)");
+    add("--parallel", server.parallel, "requests on their way at once")->check(CLI::Range(1, 1024))->capture_default_str();
+    add("--requests-per-minute", server.requests_per_minute, "limit; 0 for none")->check(CLI::Range(0.0, 1e6))->capture_default_str();
+    add("--attempts", server.attempts, "of a request before its answer counts as unlabelled; three at most for an unreadable reply")
+        ->check(CLI::Range(1, 100))->capture_default_str();
+    add("--timeout", server.timeout, "seconds for one request")->check(CLI::Range(0.1, 3600.0))->capture_default_str();
+    add("--retry-delay", server.retry_delay, "seconds before the second attempt; doubles from there, up to 60")
+        ->check(CLI::Range(0.0, 60.0))->capture_default_str();
+    add("--agreement", agreement, "also write how far the model and the rules agree, skill by skill, to this JSON file");
+  }
+
+  void check(const CLI::App& command) {
+    if (with == "chat") {
+      if (model.empty()) throw UsageError("--with chat: --model is missing: the name under which the server knows the model");
+      if (cache.empty()) throw UsageError("--with chat: --cache is missing: the file that keeps the replies");
+      server.base_url = eval::check_base_url(server.base_url);
+      server.key = eval::read_judge_key(key_file, key_env.empty() ? "OPENAI_API_KEY" : key_env, !key_env.empty());
+      if (!server.key.empty() && eval::sends_in_the_open(server.base_url)) {
+        log::warn(server.base_url, ": the key goes over the network without encryption");
+      }
+      return;
+    }
+    for (const CLI::Option* option : command.get_options()) {
+      if (option->count() > 0 && option->get_group() == kChatGroup) throw UsageError(str(option->get_name(), " is for --with chat"));
+    }
+  }
+};
+
+void annotate_by_chat(const AnnotateOptions& options, const skills::Annotator& rules, std::vector<AnnotateLine>& lines) {
+  const auto& taxonomy = rules.taxonomy();
+  const auto prompt = eval::LabelPrompt::load(options.prompt.empty() ? resource("annotators/chat.json") : options.prompt, taxonomy);
+  std::vector<eval::AnswerToLabel> answers;
+  for (const auto& line : lines) answers.push_back(line.answer);
+  const auto found = eval::label_by_chat(options.server, options.model, prompt, rules, std::make_shared<eval::VerdictCache>(options.cache), answers);
+  skills::Agreement agreement(taxonomy);
+  int64_t unlabelled = 0;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (!found[i].problem.empty()) {
+      lines[i].json["problem"] = found[i].problem;
+      ++unlabelled;
+    } else {
+      const auto by_rules = skills::label_answer(rules, answers[i].text, answers[i].task, answers[i].category);
+      const auto sentences = skills::answer_sentences(answers[i].text, by_rules.segments, taxonomy);
+      agreement.add(skills::sentence_skills(sentences, found[i].labelled.labels), skills::sentence_skills(sentences, by_rules.labels));
+    }
+    print_labels(lines[i], found[i].labelled, taxonomy);
+  }
+  if (unlabelled > 0) log::warn(unlabelled, " of ", lines.size(), " answers have no labels of the model; their lines say why (\"problem\")");
+  if (!options.agreement.empty()) save_json(options.agreement, agreement.to_json());
 }
 
 void add_annotate(CLI::App& app) {
   auto& command = *app.add_subcommand(
       "annotate", "Label answers by themselves: JSON lines with \"answer\" (and \"task\", \"category\"), or plain lines");
-  struct State {
-    std::string input = "-", taxonomy, task;
-  };
-  auto state = std::make_shared<State>();
+  auto state = std::make_shared<AnnotateOptions>();
   command.add_option("input", state->input, "file to read, - for standard input")->capture_default_str();
+  command.add_option("--with", state->with, "rules, or chat: a chat model in place of the rules' lexicons")
+      ->check(CLI::IsMember({"rules", "chat"}))
+      ->capture_default_str()
+      ->group("Labels");
   command.add_option("--task", state->task,
                      "scene, general_perception, region_perception or driving_suggestion, for lines that name none")
       ->group("Labels");
   add_taxonomy(command, state->taxonomy);
-  command.callback([state] {
+  state->add_chat(command);
+  command.callback([state, &command] {
+    state->check(command);
     const skills::Annotator annotator(load_taxonomy(state->taxonomy));
-    const auto use = [&](const std::string& line, int64_t number) {
-      if (trim(line).empty()) return;
-      annotate_line(annotator, trim(line), state->task,
-                    str(state->input == "-" ? "standard input" : state->input, ":", number));
+    std::vector<AnnotateLine> all;  // of the chat model, which is asked about many at once
+    const auto use = [&](const std::string& text, int64_t number) {
+      if (trim(text).empty()) return;
+      AnnotateLine line = read_line(trim(text), state->task, str(state->input == "-" ? "standard input" : state->input, ":", number));
+      if (state->with == "chat") {
+        all.push_back(std::move(line));
+        return;
+      }
+      print_labels(line, skills::label_answer(annotator, line.answer.text, line.answer.task, line.answer.category), annotator.taxonomy());
     };
-    if (state->input != "-") return for_each_line(state->input, use);
-    std::string line;
-    for (int64_t number = 1; std::getline(std::cin, line); ++number) use(line, number);
+    if (state->input != "-") {
+      for_each_line(state->input, use);
+    } else {
+      std::string line;
+      for (int64_t number = 1; std::getline(std::cin, line); ++number) use(line, number);
+    }
+    if (state->with == "chat") annotate_by_chat(*state, annotator, all);
   });
 }
 

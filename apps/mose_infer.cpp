@@ -8,11 +8,14 @@
 #include <iostream>
 
 #include "mose/core/error.h"
+#include "mose/core/files.h"
 #include "mose/core/log.h"
 #include "mose/core/memory.h"
 #include "mose/core/program.h"
+#include "mose/core/strings.h"
 #include "mose/data/encode.h"
 #include "mose/infer/answer_view.h"
+#include "mose/infer/patch_routing.h"
 #include "mose/infer/predict.h"
 #include "mose/skills/annotator.h"
 
@@ -26,7 +29,7 @@ struct Arguments {
   infer::PredictOptions predict;
   std::string root, predict_out;
   bool routing = false, chat = false, blind = false;
-  int64_t threads = 0;
+  int64_t threads = 0, layer = -1;
 };
 
 models::Bundle open_model(const Arguments& a) {
@@ -51,15 +54,20 @@ vision::Picture picture_of(const Arguments& a, const models::Bundle& bundle) {
   return a.image.empty() ? vision::Picture() : vision::load_picture(a.image, bundle.preprocess, tiling);
 }
 
-void generate(const Arguments& a) {
-  auto bundle = open_model(a);
-  const auto config = encode_config(bundle);
+infer::Prompt prompt_of(const Arguments& a, const models::Bundle& bundle) {
   std::string question = a.prompt;
   if (question.empty()) question = skills::Annotator(bundle.taxonomy).question("single_turn", "scene");
   infer::Prompt prompt;
   const auto picture = picture_of(a, bundle);
-  prompt.tokens = data::encode_prompt(question, bundle.tokenizer, config, picture.layout.rows());
+  prompt.tokens = data::encode_prompt(question, bundle.tokenizer, encode_config(bundle), picture.layout.rows());
   if (picture.tiles_NCHW.defined()) prompt.pictures = {picture};
+  return prompt;
+}
+
+void generate(const Arguments& a) {
+  auto bundle = open_model(a);
+  const auto config = encode_config(bundle);
+  const infer::Prompt prompt = prompt_of(a, bundle);
   infer::GenerateOptions options;
   options.sampling = a.sampling;
   options.end_token = data::end_of_turn_id(bundle.tokenizer, config);
@@ -83,6 +91,34 @@ void predict(Arguments& a) {
   const auto report = infer::predict(bundle, a.predict);
   std::cout << report.images << " images and " << report.regions << " regions answered with " << report.generated_tokens
             << " tokens in " << human_seconds(report.seconds) << "; answers in " << a.predict_out << "\n";
+}
+
+// The picture, and as JSON what it shows: where each panel is, the expert (and skill) of each patch, row by row.
+void routing(const Arguments& a) {
+  auto bundle = open_model(a);
+  const infer::Prompt prompt = prompt_of(a, bundle);
+  auto layers = infer::route_patches(*bundle.model, prompt);
+  if (a.layer >= 0) {
+    std::vector<std::string> sparse;
+    for (const auto& layer : layers) sparse.push_back(std::to_string(layer.layer));
+    std::erase_if(layers, [&](const auto& layer) { return layer.layer != a.layer; });
+    if (layers.empty()) throw UsageError(str("--layer ", a.layer, " is not sparse; sparse are ", join(sparse, ", ")));
+  }
+  const auto drawn = infer::draw_routing(bundle, prompt.pictures.front(), layers);
+  write_file(a.out, drawn.png);
+  Json json{{"image", a.image}, {"picture", a.out}, {"experts", infer::expert_names(*bundle.model, bundle.taxonomy)}, {"layers", Json::array()}};
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const auto& [layer, across, down, expert, skill] = layers[i];
+    const auto& place = drawn.places[i];
+    Json line{{"layer", layer}, {"across", across}, {"down", down}, {"expert", expert},
+              {"left", place.left}, {"top", place.top}, {"width", place.width}, {"height", place.height}};
+    if (skill.front() >= 0) {
+      line["skill"] = Json::array();
+      for (const int64_t s : skill) line["skill"].push_back(bundle.taxonomy.skills()[static_cast<size_t>(s)].name);
+    }
+    json["layers"].push_back(std::move(line));
+  }
+  std::cout << json.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
 }
 
 // One forward pass over a prompt, for comparing with other implementations.
@@ -165,6 +201,13 @@ int main(int argc, char** argv) {
         all->add_option("--batch", a.predict.batch, "prompts generated together")->check(CLI::Range(1, 4096))->capture_default_str()->group("Sampling");
         all->add_option("--out", a.predict_out, "folder of the answer files")->required()->group("Output");
         all->callback([&] { predict(a); });
+
+        auto* view = app.add_subcommand("routing", "a picture of which expert each patch of an image goes to, in every sparse layer");
+        add_model_options(*view, a);
+        view->add_option("--image", a.image, "image file")->required()->group("Input");
+        view->add_option("--layer", a.layer, "this layer of the decoder alone")->check(CLI::Range(0, 100000))->group("Output");
+        view->add_option("--out", a.out, "PNG file; the experts of all patches go to stdout as JSON")->required()->group("Output");
+        view->callback([&] { routing(a); });
 
         auto* raw = app.add_subcommand("logits", "input_ids [T] and logits [T, V] of one forward pass");
         add_model_options(*raw, a);

@@ -10,6 +10,7 @@
 #include "mose/core/memory.h"
 #include "mose/core/program.h"
 #include "mose/dist/communicator.h"
+#include "mose/train/estimate.h"
 #include "mose/train/tensor_memory.h"
 #include "mose/train/trainer.h"
 
@@ -19,7 +20,8 @@ int main(int argc, char** argv) {
   mose::ConfigOptions config;
   std::string run, resume = "never", backend = "auto";
   double timeout = 60, join_timeout = 300;
-  bool dry = false, reference = false;
+  bool dry = false, reference = false, reckon = false, json = false;
+  mose::train::EstimateOptions machine;
   return mose::run_program(
       argc, argv,
       {"mose-train",
@@ -45,6 +47,17 @@ int main(int argc, char** argv) {
             ->capture_default_str()
             ->group("Run");
         app.add_flag("--dry-run", dry, "run a few steps of every stage, print what the whole run will take, and keep nothing")->group("Run");
+        auto* reckoned = app.add_flag("--estimate", reckon, "print FLOPs, time and money of every stage on peak_teraflops devices, reckoned from the recipe alone")
+                             ->group("Estimate");
+        app.add_option("--processes", machine.processes, "devices, one a process")->check(CLI::Range(1, 1 << 20))->capture_default_str()
+            ->needs(reckoned)->group("Estimate");
+        app.add_option("--share", machine.share, "of the peak that a device reaches (share_of_peak of a run's metrics.jsonl)")
+            ->check(CLI::Range(0.001, 1.0))->capture_default_str()->needs(reckoned)->group("Estimate");
+        app.add_option("--rows", machine.rows, "of a sample, image rows included; default: data.encode.max_tokens, the most")
+            ->check(CLI::Range(1, 1 << 20))->needs(reckoned)->group("Estimate");
+        app.add_option("--price", machine.price, "of an hour of one device; default: money is not counted")
+            ->check(CLI::Range(0.0, 1e6))->needs(reckoned)->group("Estimate");
+        app.add_flag("--json", json, "as JSON")->needs(reckoned)->group("Estimate");
         app.add_flag("--reference", reference, "print every config key with type, default, range and meaning")->group("Config");
         app.callback([&] {
           if (reference) {
@@ -54,6 +67,11 @@ int main(int argc, char** argv) {
           const auto recipe = mose::load_config<mose::train::Recipe>(config.files, config.sets);
           if (config.dump) {
             std::cout << mose::to_json_config(recipe).dump(2) << "\n";
+            return;
+          }
+          if (reckon) {
+            const auto found = mose::train::estimate(recipe, machine);
+            std::cout << (json ? found.dump(2) + "\n" : mose::train::estimate_table(found));
             return;
           }
           if (run.empty()) throw mose::UsageError("--run is missing: the folder that the run writes to");

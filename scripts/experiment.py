@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """Runs an experiment that a JSON file describes: arms x seeds, and axes of them, through the programs.
 
-usage: scripts/experiment.py CONFIG OUT [--jobs N] [--only NAME,...] [--threads N] [--list]
+usage: scripts/experiment.py CONFIG OUT [--root DIR] [--jobs N] [--only NAME,...] [--threads N] [--list]
 
   CONFIG   configs/experiments/*.json
+  --root   a CODA root to run it on: instead of the file's "data" or its drawn scenes
   OUT      its folder; calling again goes on where it stopped (done steps are skipped, a half-finished training is resumed)
 
-Draws the scenes, prepares the skill dataset, trains each common base once, then for every cell (an arm, or an arm at a
+Draws the scenes (or takes a CODA root), prepares the skill dataset, trains each common base once, then for every cell (an arm, or an arm at a
 point of an axis) and seed: training, answers, answers to pictures of the mean colour (the blind control), scores. What a
 report needs of each run goes to OUT/kept/, all of it together to OUT/results.json; the report itself is made by
 scripts/experiment_report.py. A step that fails is named with its log; the others go on, and the exit code is 1.
 
-The file: "scenes" (train, val, test, seed, hold_out, tail), "base" and "arm" (each "configs" and "set", as mose-train
-takes them), "predict" (options of mose-infer predict), "seeds", "arms" {name: label, configs, set, form, seeds, base},
-"axes" {name: label, arms, seeds, points {name: set, base}}. A "base" of an arm or point is settings of a base of its own.
+The file: "scenes" (train, val, test, seed, hold_out, tail) or "data" (root: a folder of CODA's form, relative to the
+repository), "launch" (words before mose-train, such as torchrun's), "score" (options of mose-eval score), "base" and
+"arm" (each "configs" and "set", as mose-train takes them), "predict" (options of mose-infer predict), "seeds",
+"arms" {name: label, configs, set, form, seeds, base}, "axes" {name: label, arms, seeds, points {name: set, base}}. A "base" of an arm or point is settings of a base of its own.
 "seeds" of an arm or axis is how many of the list it uses.
 
 environment: MOSE_BIN (programs, build/bin)
@@ -58,15 +60,27 @@ def usage(message):
 class Plan:
     """The cells of an experiment, and the bases that they start from."""
 
-    KEYS = {"title", "notes", "scenes", "base", "arm", "predict", "seeds", "arms", "axes", "reference", "keep_models"}
+    KEYS = {"title", "notes", "scenes", "data", "launch", "base", "arm", "predict", "score", "seeds", "arms", "axes", "reference", "keep_models"}
     PART_KEYS = {"label", "configs", "set", "form", "seeds", "base", "arms", "points", "reference"}
 
-    def __init__(self, file):
+    def __init__(self, file, root=None):
         config = self.config = read(file)
         self.check(file, config, self.KEYS)
-        for key in ("scenes", "base", "arm", "seeds", "arms"):
+        if root:  # takes the place of what the file names
+            config.pop("scenes", None)
+            config["data"] = {"root": str(root.resolve())}
+        for key in ("base", "arm", "seeds", "arms"):
             if key not in config:
                 usage(f"{file}: \"{key}\" is missing")
+        if ("scenes" in config) == ("data" in config):
+            usage(f"{file}: expected one of \"scenes\" and \"data\", found {'both' if 'data' in config else 'neither'}")
+        if "data" in config:
+            self.check(f"{file}: data", config["data"], {"root"})
+            if "root" not in config["data"]:
+                usage(f"{file}: \"data.root\" is missing")
+        judges = config.get("score", {}).get("judge", "text").split(",")
+        if "text" not in judges:
+            usage(f"{file}: score.judge: expected text among them, which the report needs, found {', '.join(judges)}")
         self.bases = {}
         self.cells = {}
         for name, arm in config["arms"].items():
@@ -81,6 +95,10 @@ class Plan:
                     if arm_name not in config["arms"]:
                         usage(f"{where}: no arm is named \"{arm_name}\"; there are {', '.join(config['arms'])}")
                     self.add(f"{arm_name}@{axis_name}={point_name}", config["arms"][arm_name], point, axis.get("seeds"))
+
+    def root(self):
+        """The CODA root of "data", or None: scenes are drawn."""
+        return ROOT / self.config["data"]["root"] if "data" in self.config else None
 
     @staticmethod
     def check(where, part, known):
@@ -135,19 +153,20 @@ class Clock:
 class Runner:
     def __init__(self, plan, out, jobs, threads):
         self.plan, self.out = plan, out
+        self.coda = plan.root() or out / "coda"
         self.threads = threads or max(1, (os.cpu_count() or 1) // jobs)
         self.clock = Clock(out / "times.json", jobs)
         self.failures, self.stopping = {}, False
         self.processes, self.lock = set(), threading.Lock()
 
-    def program(self, log, *command):
-        """Runs one program; its words go to `log`. Raises RuntimeError with the log's last line."""
+    def program(self, log, *command, launch=()):
+        """Runs one program, behind the words of `launch`; what it says goes to `log`. Raises RuntimeError with the log's last line."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as words:
             with self.lock:
                 if self.stopping:
                     raise InterruptedError
-                process = subprocess.Popen([BIN / command[0], *map(str, command[1:])], stdout=words, stderr=words,
+                process = subprocess.Popen([*launch, BIN / command[0], *map(str, command[1:])], stdout=words, stderr=words,
                                            cwd=ROOT, process_group=0)
                 self.processes.add(process)
             code = process.wait()
@@ -182,10 +201,11 @@ class Runner:
             print(f"FAILED {name}: {self.failures[name]}", file=sys.stderr, flush=True)
 
     def prepare(self):
-        scenes, coda, data = self.plan.config["scenes"], self.out / "coda", self.out / "data"
-        options = [part for key, value in scenes.items() for part in ("--" + key.replace("_", "-"), value)]
-        self.step("scenes", "scenes", coda / "scenes.json",
-                  lambda: self.program(self.out / "logs/scenes.txt", "mose-data", "scenes", "--quiet", "--out", coda, *options))
+        coda, data = self.coda, self.out / "data"
+        if self.plan.root() is None:
+            options = [part for key, value in self.plan.config["scenes"].items() for part in ("--" + key.replace("_", "-"), value)]
+            self.step("scenes", "scenes", coda / "scenes.json",
+                      lambda: self.program(self.out / "logs/scenes.txt", "mose-data", "scenes", "--quiet", "--out", coda, *options))
 
         def make_data():
             for split in ("Train", "Val"):
@@ -197,7 +217,8 @@ class Runner:
     def train(self, log, run, configs, values):
         files = [part for file in configs for part in ("--config", ROOT / file)]
         # A folder with a run goes on; one that ended before its first checkpoint begins again.
-        self.program(log, "mose-train", "--quiet", *files, *settings(values), "--run", run, "--resume", "auto")
+        self.program(log, "mose-train", "--quiet", *files, *settings(values), "--run", run, "--resume", "auto",
+                     launch=self.plan.config.get("launch", ()))
         shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
     def base(self, name):
@@ -211,7 +232,7 @@ class Runner:
 
     def cell(self, name, seed):
         cell, run, title = self.plan.cells[name], self.run_of(name, seed), f"{name} s{seed}"
-        log, coda = self.out / f"logs/{name}_s{seed}.txt", self.out / "coda"
+        log, coda = self.out / f"logs/{name}_s{seed}.txt", self.coda
         if cell["base"] in self.failures:
             raise RuntimeError(f"its base failed: {self.failures[cell['base']]}")
         values = {**cell["set"], "seed": seed, "data.dataset": str(self.out / "data"), "threads": self.threads,
@@ -224,10 +245,11 @@ class Runner:
                       lambda: self.program(log, "mose-infer", "predict", "--quiet", "--model", run / "model", "--coda", coda,
                                            "--split", "Test", "--form", cell["form"], "--threads", self.threads,
                                            "--out", run / folder, *predict, *extra))
+        how = {"judge": "facts,text" if (coda / "facts/Test").is_dir() else "text", **self.plan.config.get("score", {})}
         self.step("score", title, run / "scores/scores.json",
                   lambda: self.program(log, "mose-eval", "score", "--quiet", "--coda", coda, "--split", "Test", "--answers",
-                                       run / "answers", "--blind-answers", run / "blind", "--judge", "facts,text",
-                                       "--out", run / "scores"))
+                                       run / "answers", "--blind-answers", run / "blind", "--out", run / "scores",
+                                       *(part for key, value in how.items() for part in (f"--{key}", value))))
         kept = self.out / "kept" / f"{name}_s{seed}.json"
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +263,7 @@ class Runner:
         # Seed by seed, so that every arm has its first seed before one has its last.
         work = sorted(((seed_at, name, seed) for name, cell in cells.items() for seed_at, seed in enumerate(cell["seeds"])),
                       key=lambda item: item[0])
-        self.clock.left = ["scenes", "prepare"] + ["base"] * len(bases) + ["train", "predict", "blind", "score"] * len(work)
+        self.clock.left = (["scenes"] if self.plan.root() is None else []) + ["prepare"] + ["base"] * len(bases) + ["train", "predict", "blind", "score"] * len(work)
         self.guarded("scenes", self.prepare)
         if self.failures or self.stopping:
             return cells
@@ -255,16 +277,21 @@ class Runner:
 
 
 def class_counts(coda, scenes):
-    """How often each class occurs in the first `scenes` training scenes (0 = all)."""
-    counts = {}
-    for file in sorted((coda / "facts/Train").glob("*.json"))[:scenes or None]:
-        for thing in read(file)["objects"]:
-            counts[thing["class"]] = counts.get(thing["class"], 0) + 1
+    """How often each class occurs in the first `scenes` training scenes (0 = all): by the facts of drawn scenes, or CODA's
+    categories by the annotated regions."""
+    drawn, counts = (coda / "facts").is_dir(), {}
+    for file in sorted((coda / ("facts/Train" if drawn else "CODA-LM/Train")).glob("*.json"))[:scenes or None]:
+        content = read(file)
+        names = [thing["class"] for thing in content["objects"]] if drawn else [r["category_name"] for r in content["region_perception"].values()]
+        for name in names:
+            counts[name] = counts.get(name, 0) + 1
     return counts
 
 
 def by_novelty(run, coda):
-    """The mean facts score of scenes with and without a combination that training never showed."""
+    """The mean facts score of scenes with and without a combination that training never showed; None of data without facts."""
+    if not (coda / "facts").is_dir():
+        return None
     scores = {"seen": [], "held_out": []}
     for line in (run / "scores/items.jsonl").read_text().splitlines():
         item = json.loads(line)
@@ -290,15 +317,23 @@ def keep(run, coda, cell, seed, scenes):
     scores, summary = read(run / "scores/scores.json"), read(run / "summary.json")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     validation = [line for line in lines if line.get("validation")][-1]
-    facts = lambda name: {stage: {key: s[key] for key in ("f1", "right", "predicted", "expected", "per_class")}
-                          for stage, s in scores[name].items()}
+    counts = lambda s: {key: s[key] for key in ("f1", "right", "predicted", "expected", "per_class")}
     plain = lambda name: {stage: s["f1"] for stage, s in scores[name].items()}
+    if "facts" in scores:
+        found = {
+            "facts": {stage: counts(s) for stage, s in scores["facts"].items()}, "region_facts": plain("region_facts"),
+            "parts": {name: p["f1"] for name, p in scores["facts"]["describe"].get("parts", {}).items()},
+            "blind_facts": plain("blind_facts"), "blind_region_facts": plain("blind_region_facts"),
+        }
+    else:  # the categories that answers mention, by task
+        found = {"facts": {task: counts(s["categories"]) for task, s in scores["mentions"].items()},
+                 "blind_facts": {task: s["categories"]["f1"] for task, s in scores["blind_mentions"].items()}}
+    if scores["judge"].startswith("openai"):
+        found["judged"] = scores["final"]
     out = {
         "cell": cell, "seed": seed,
         "validation": {key: value for key, value in validation.items() if key.startswith("loss")},
-        "facts": facts("facts"), "region_facts": plain("region_facts"),
-        "parts": {name: p["f1"] for name, p in scores["facts"]["describe"].get("parts", {}).items()},
-        "blind_facts": plain("blind_facts"), "blind_region_facts": plain("blind_region_facts"),
+        **found,
         "text": {key: scores["text"][key] for key in ("rouge_l", "bleu", "cider")},
         "novelty": by_novelty(run, coda),
         "train_counts": class_counts(coda, scenes),
@@ -331,6 +366,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--root", type=pathlib.Path, help="a CODA root instead of the file's data")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores")
     parser.add_argument("--threads", type=int, default=0, help="of each run; 0 = the cores divided by the jobs")
     parser.add_argument("--only", default="", help="arms or cells, separated by commas")
@@ -340,7 +376,7 @@ def main():
         usage(f"--jobs: expected at least 1, found {args.jobs}")
     if not args.config.is_file():
         usage(f"{args.config}: no such file")
-    plan = Plan(args.config)
+    plan = Plan(args.config, args.root)
     only = set(filter(None, args.only.split(",")))
     known = set(plan.cells) | set(plan.config["arms"])
     if only - known:
@@ -349,6 +385,9 @@ def main():
         for name, cell in plan.cells.items():
             print(f"{name}: {len(cell['seeds'])} seeds from {cell['base']}, {cell['form']}")
         return 0
+    root = plan.root()
+    if root and not (root / "CODA-LM").is_dir():
+        usage(f"{root / 'CODA-LM'}: no such folder; expected a CODA root with CODA-LM/<Split> and {{val,test}}/images (--root)")
     for name in ("mose-data", "mose-train", "mose-infer", "mose-eval"):
         if not (BIN / name).exists():
             usage(f"{BIN / name}: no such program; run scripts/setup.sh, or set MOSE_BIN")
@@ -360,7 +399,8 @@ def main():
     except BlockingIOError:
         usage(f"{out}: another call is at work there")
     known_config = out / "experiment.json"
-    if known_config.exists() and read(known_config)["scenes"] != plan.config["scenes"]:
+    source = lambda config: (config.get("scenes"), config.get("data"))
+    if known_config.exists() and source(read(known_config)) != source(plan.config):
         usage(f"{out} holds an experiment on other scenes; choose another folder")
     write(known_config, plan.config)
     runner = Runner(plan, out, args.jobs, args.threads)

@@ -23,7 +23,8 @@ from experiment_plots import curves, dots
 
 # t(0.975) of 1, 2, ... degrees of freedom.
 T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
-STAGES = ("describe", "reason", "plan")
+# What facts are counted in: stages of drawn scenes' facts, tasks of CODA's categories that answers mention.
+PARTS = ("describe", "reason", "plan", "general_perception", "region_perception", "driving_suggestion")
 BINS = ((20, "under 20"), (100, "20 to 99"), (500, "100 to 499"), (math.inf, "500 and more"))
 
 
@@ -56,10 +57,14 @@ def f1(counts):
     return 2 * counts["right"] / total if total else None
 
 
+def parts_of(run):
+    return [part for part in PARTS if part in run["facts"]]
+
+
 def by_frequency(run):
     """{bin: F1} of the classes@places that training showed so often, scene words (weather, time) left out."""
     sums = {}
-    for name, counts in run["facts"]["describe"]["per_class"].items():
+    for name, counts in run["facts"][parts_of(run)[0]]["per_class"].items():
         if name in ("weather", "time"):
             continue
         seen = run["train_counts"].get(name, 0)
@@ -117,6 +122,9 @@ class Results:
         if not self.runs:
             sys.exit(f"experiment_report: {folder / 'kept'} holds no run")
 
+        self.parts = parts_of(run)
+        self.drawn = "scenes" in self.config
+
     def arms(self):
         return [name for name in self.config["arms"] if name in self.runs]
 
@@ -150,7 +158,7 @@ def loss(run):
 
 
 def all_facts(run):
-    sums = {key: sum(run["facts"][s][key] for s in STAGES) for key in ("right", "predicted", "expected")}
+    sums = {key: sum(run["facts"][s][key] for s in parts_of(run)) for key in ("right", "predicted", "expected")}
     return f1(sums)
 
 
@@ -167,20 +175,23 @@ class Report:
 
     def scores(self):
         r = self.results
-        self.add("## Arms\n", "F1 in percent of the facts stated in answers to unseen scenes, the margin over the same model without the "
+        what = "the facts stated" if r.drawn else "CODA's categories that are mentioned, by task,"
+        judged = any("judged" in run for cell in r.arms() for run in r.runs[cell].values())
+        self.add("## Arms\n", f"F1 in percent of {what} in answers to unseen scenes, the margin over the same model without the "
                  "picture, and the teacher-forced loss of validation answers in nats a word (less is better).\n")
         rows = []
         for cell in r.arms():
             one = next(iter(r.runs[cell].values()))
             rows.append([r.label(cell), str(len(r.runs[cell]))] +
-                        [cell_text(r.values(cell, fact(s)), 100) for s in STAGES] +
+                        [cell_text(r.values(cell, fact(s)), 100) for s in r.parts] +
                         [cell_text(r.values(cell, all_facts), 100),
-                         cell_text(r.values(cell, lambda run: mean_of([margin(s)(run) for s in STAGES])), 100),
+                         cell_text(r.values(cell, lambda run: mean_of([margin(s)(run) for s in r.parts])), 100)] +
+                        ([cell_text(r.values(cell, lambda run: run.get("judged")))] if judged else []) + [
                          cell_text(r.values(cell, lambda run: run["text"]["rouge_l"])),
                          cell_text(r.values(cell, loss), 1, 4),
                          f"{one['activated_parameters'] / 1e6:.2f} M", f"{one['total_parameters'] / 1e6:.2f} M",
                          cell_text(r.values(cell, lambda run: run["train_seconds"]), 1, 0)])
-        self.add(table(["arm", "seeds", "describe", "reason", "plan", "all facts", "margin over blind", "ROUGE-L", "loss",
+        self.add(table(["arm", "seeds", *r.parts, "all facts", "margin over blind", *(["judge"] if judged else []), "ROUGE-L", "loss",
                         "activated", "total", "training s"], rows))
         self.plot("facts", dots("All facts, F1 in percent", "mean over seeds, 95 % interval",
                                 [(r.label(c), *(None if v is None else 100 * v for v in interval(r.values(c, all_facts)))) for c in r.arms()]),
@@ -206,20 +217,21 @@ class Report:
         for cell in r.arms():
             if cell == reference:
                 continue
-            rows.append([r.label(cell)] + [mark(r.differences(reference, cell, fact(s)), 100, 1) for s in STAGES] +
-                        [mark(r.differences(reference, cell, all_facts), 100, 1),
-                         mark(r.differences(reference, cell, lambda run: run["novelty"]["held_out"]["score"]), 1, 1),
-                         mark(r.differences(reference, cell, loss), 1, 4) if form(cell) == form(reference) else "other answers"])
-        self.add(table(["other arm", "describe", "reason", "plan", "all facts", "scenes with held-out combinations", "loss"], rows))
+            rows.append([r.label(cell)] + [mark(r.differences(reference, cell, fact(s)), 100, 1) for s in r.parts] +
+                        [mark(r.differences(reference, cell, all_facts), 100, 1)] +
+                        ([mark(r.differences(reference, cell, lambda run: run["novelty"]["held_out"]["score"]), 1, 1)] if r.drawn else []) +
+                        [mark(r.differences(reference, cell, loss), 1, 4) if form(cell) == form(reference) else "other answers"])
+        self.add(table(["other arm", *r.parts, "all facts", *(["scenes with held-out combinations"] if r.drawn else []), "loss"], rows))
 
     def rarity(self):
         r = self.results
         names = [name for _, name in BINS if any(name in by_frequency(run) for c in r.arms() for run in r.runs[c].values())]
-        held = any(run["novelty"]["held_out"]["scenes"] for c in r.arms() for run in r.runs[c].values())
+        held = any(run["novelty"] and run["novelty"]["held_out"]["scenes"] for c in r.arms() for run in r.runs[c].values())
         self.add("## Rare situations\n", "Left: F1 in percent of class@place facts, by how often training showed the class. Right: the mean facts "
                  "score (0 to 100) of descriptions, for scenes whose combinations of class, place and weather all may occur in training, "
                  "and for scenes with at least one that never does.\n" if held else
-                 "F1 in percent of class@place facts, by how often training showed the class.\n")
+                 f"F1 in percent of {'class@place facts' if r.drawn else 'categories mentioned in general perception'}, by how often training "
+                 f"{'showed the class' if r.drawn else 'has an annotated region of the category'}.\n")
         rows = []
         for cell in r.arms():
             row = [r.label(cell)] + [cell_text(r.values(cell, lambda run: by_frequency(run).get(name)), 100) for name in names]
@@ -283,13 +295,17 @@ class Report:
                           cell_text(r.values(c, lambda run: removal(run["routing"])["hit"]), 100, 1)] for c in with_removal]))
 
     def text(self, command, folder):
-        r, scenes = self.results, self.results.config["scenes"]
+        r = self.results
         lines = [f"# {r.config.get('title', 'Experiment')}\n", f"Written by `{command}`; do not edit by hand.\n"]
         lines += [note + "\n" for note in r.config.get("notes", [])]
         count = next(iter(next(iter(r.runs.values())).values()))["train_counts"]
-        lines.append(f"Scenes: {scenes['train']} to train on, {scenes['val']} for validation, {scenes['test']} scored; "
-                     f"{100 * scenes.get('hold_out', 0):g} % of the combinations of class, place and weather held out of training; class frequencies "
-                     f"fall as k^-{scenes.get('tail', 0):g}, from {max(count.values())} to {min(count.values())} occurrences in training.\n")
+        if r.drawn:
+            scenes = r.config["scenes"]
+            lines.append(f"Scenes: {scenes['train']} to train on, {scenes['val']} for validation, {scenes['test']} scored; "
+                         f"{100 * scenes.get('hold_out', 0):g} % of the combinations of class, place and weather held out of training; class "
+                         f"frequencies fall as k^-{scenes.get('tail', 0):g}, from {max(count.values())} to {min(count.values())} occurrences in training.\n")
+        else:
+            lines.append(f"Data: CODA's form; {len(count)} categories with {max(count.values())} to {min(count.values())} annotated regions each in training.\n")
         conclusion = folder / "conclusion.md"
         if conclusion.exists():
             lines += ["## Conclusion\n", conclusion.read_text().strip() + "\n"]

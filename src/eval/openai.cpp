@@ -160,19 +160,23 @@ std::optional<StoredVerdict> OpenAiJudge::cached(const std::string& key) const {
 StoredVerdict OpenAiJudge::accept(const JudgeRequest& request, const Completion& completion) {
   StoredVerdict verdict{std::nullopt, completion.text, completion.prompt_tokens,
                         completion.completion_tokens};
-  const auto rating = read_rating(completion.text, protocol_->low, protocol_->high);
-  if (rating) verdict.score = protocol_->score(*rating);
+  verdict.score = read(request, completion.text);
   cache_->store(key(request), model_, protocol_->sha256, request, verdict);
   return verdict;
 }
 
+std::optional<double> OpenAiJudge::read(const JudgeRequest&, const std::string& reply) const {
+  const auto rating = read_rating(reply, protocol_->low, protocol_->high);
+  return rating ? std::optional(protocol_->score(*rating)) : std::nullopt;
+}
+
+std::string OpenAiJudge::unreadable() const {
+  return str("the judge's reply holds no rating [[n]] from ", protocol_->low, " to ",
+             protocol_->high);
+}
+
 Verdict OpenAiJudge::verdict_of(const StoredVerdict& stored) const {
-  std::string reason;
-  if (!stored.score) {
-    reason = str("the judge's reply holds no rating [[n]] from ", protocol_->low, " to ",
-                 protocol_->high);
-  }
-  return {stored.score, reason, stored.reply};
+  return {stored.score, stored.score ? "" : unreadable(), stored.reply};
 }
 
 Json OpenAiJudge::details() const {

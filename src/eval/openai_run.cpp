@@ -165,8 +165,7 @@ class JudgeRun {
     judge_.spent_.run_completion_tokens += completion->completion_tokens;
     work.prompt_tokens += completion->prompt_tokens;
     work.completion_tokens += completion->completion_tokens;
-    const Protocol& protocol = judge_.protocol();
-    const bool readable = read_rating(completion->text, protocol.low, protocol.high).has_value();
+    const bool readable = judge_.read(requests_[i], completion->text).has_value();
     const int64_t readings = std::min<int64_t>(kReadings, judge_.server_.attempts);
     if (!readable && ++work.readings < readings && !stopping_) {
       ++judge_.spent_.failed;

@@ -1,5 +1,6 @@
 // A few steps of every stage, to tell what the whole run will take.
 #include <algorithm>
+#include <optional>
 
 #include "mose/core/error.h"
 #include "mose/core/files.h"
@@ -17,6 +18,8 @@ constexpr int64_t kCachedRows = 4096;  // rows of a cached router stage
 struct Times {
   std::vector<double> ends;            // of the stage's steps
   double cached_rows = 0, cached_seconds = 0;
+  double loss = 0;
+  std::optional<double> share_of_peak;  // of the last step
 };
 
 std::map<std::string, Times> read_times(const fs::path& metrics) {
@@ -30,6 +33,8 @@ std::map<std::string, Times> read_times(const fs::path& metrics) {
       stage.cached_seconds = json["cached_seconds"].get<double>();
     }
     stage.ends.push_back(json.at("seconds").get<double>());
+    stage.loss = json.at("loss").get<double>();
+    if (json.contains("share_of_peak")) stage.share_of_peak = json["share_of_peak"].get<double>();
   });
   return times;
 }
@@ -65,7 +70,8 @@ Json dry_run(Recipe recipe, TrainOptions options) {
       const Times& t = found->second;
       const double step = t.ends.size() < 2 ? 0 : (t.ends.back() - t.ends.front()) / static_cast<double>(t.ends.size() - 1);
       double seconds = step * static_cast<double>(stage.steps);
-      Json line{{"name", stage.name}, {"steps", stage.steps}, {"seconds_per_step", step}};
+      Json line{{"name", stage.name}, {"steps", stage.steps}, {"loss", t.loss}, {"seconds_per_step", step}};
+      if (t.share_of_peak) line["share_of_peak"] = *t.share_of_peak;
       if (t.cached_rows > 0) {
         line["seconds_to_cache"] = t.cached_seconds * static_cast<double>(stage.cache_tokens) / t.cached_rows;
         seconds += line["seconds_to_cache"].get<double>();

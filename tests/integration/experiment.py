@@ -1,16 +1,17 @@
 """The claim's experiment in short, through its command: complete results, a second call that redoes nothing, a failing arm
-that is named, and the report."""
+that is named, the report, and the same on a folder of CODA's form."""
 
 import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree
 
-from runs import ROOT, check
+from runs import ROOT, check, run
 
 SHORT = ROOT / "configs/experiments/claim_short.json"
 
@@ -89,6 +90,52 @@ def check_failure(out, config, folder):
     check(results["missing"] == ["broken s1"] and "1" in results["cells"]["dense"], f"results {results['missing']}")
 
 
+def check_coda(drawn, config, folder):
+    """A user's own data: CODA's folders and nothing else. Categories that answers mention stand in for facts."""
+    root, out = folder / "CODA", folder / "coda_out"
+    shutil.copytree(drawn, root)
+    shutil.rmtree(root / "facts")
+    (root / "scenes.json").unlink()
+    config["arms"] = {name: config["arms"][name] for name in ("dense", "hierarchical")}
+    config["axes"] = {}
+    (folder / "both.json").write_text(json.dumps(config | {"data": {"root": str(root)}}))
+    check("expected one of" in experiment(folder / "both.json", out, code=2), "scenes and data together are not refused")
+    (folder / "coda.json").write_text(json.dumps(config))
+    check("no such folder" in experiment(folder / "coda.json", out, "--root", folder / "none", code=2), "a root that is not there")
+    experiment(folder / "coda.json", out, "--root", root)
+    check(not (out / "coda").exists(), "scenes were drawn")
+    results = json.loads((out / "results.json").read_text())
+    check(results["complete"], f"{results['missing']}, {results['failures']}")
+    regions = [r["category_name"] for file in (root / "CODA-LM/Train").glob("*.json")
+               for r in json.loads(file.read_text())["region_perception"].values()]
+    for name, seeds in results["cells"].items():
+        run = seeds["1"]
+        check(set(run["facts"]) == {"general_perception", "region_perception", "driving_suggestion"} == set(run["blind_facts"]), f"{name}: {run['facts']}")
+        check(run["facts"]["general_perception"]["expected"] > 0, f"{name}: no category is expected")
+        check(run["train_counts"] == {c: regions.count(c) for c in regions}, f"{name}: {run['train_counts']}")
+    page = folder / "coda.md"
+    subprocess.run([sys.executable, ROOT / "scripts/experiment_report.py", out, page], check=True, capture_output=True, timeout=60)
+    text = page.read_text()
+    for part in ("CODA's categories that are mentioned", "| arm | seeds | general_perception | region_perception | driving_suggestion |",
+                 "annotated region of the category", "## Inside the routers"):
+        check(part in text, f"the report has no \"{part}\"")
+
+
+def check_shipped():
+    """The experiment for real CODA: its cells are laid out, and every recipe that they make is one."""
+    file = ROOT / "configs/experiments/coda.json"
+    listed = experiment(file, "none", "--list")
+    check("hierarchical@scenes=1000: 3 seeds from base1" in listed and "multi_turn: 3 seeds" in listed, listed)
+    config = json.loads(file.read_text())
+    config["base"]["set"].pop("init_from")  # the user's
+    parts = {"base": config["base"]} | {name: {"configs": config["arm"]["configs"] + arm.get("configs", []), "set": config["arm"]["set"] | arm.get("set", {})}
+                                        for name, arm in config["arms"].items()}
+    for name, part in parts.items():
+        words = [w for f in part["configs"] for w in ("--config", ROOT / f)] + [w for k, v in part["set"].items() for w in ("--set", f"{k}={json.dumps(v)}")]
+        said = json.loads(run("mose-train", "--quiet", *words, "--estimate", "--json", "--set", "peak_teraflops=989"))
+        check(said["seconds"] > 0 and [s["name"] for s in said["stages"]][-1] == ("projector" if name == "base" else "finetune"), f"{name}: {said}")
+
+
 def main():
     config = json.loads(SHORT.read_text())
     with tempfile.TemporaryDirectory() as name:
@@ -103,6 +150,8 @@ def main():
         check(files(out / "runs") == before, "a second call did something again")
         check_report(out, folder)
         check_failure(out, config, folder)
+        check_coda(out / "coda", json.loads(SHORT.read_text()), folder)
+    check_shipped()
     print("experiment: passed")
 
 

@@ -42,6 +42,41 @@ def check_logits(model, out):
     check(error < 1e-4, f"logits differ from transformers' Llama by {error:.2e}")
 
 
+def check_routing_picture(folder, model):
+    """Of an even grey image: every patch has the colour of the expert that is printed for it, which the legend shows."""
+    from PIL import Image
+
+    Image.new("RGB", (640, 360), (120, 120, 120)).save(folder / "grey.png")
+    said = json.loads(run("mose-infer", "routing", "--model", model, "--image", folder / "grey.png", "--out", folder / "routing.png"))
+    picture = np.asarray(Image.open(folder / "routing.png").convert("RGB")).astype(float)
+    config = json.loads((model / "config.json").read_text())
+    check(len(said["layers"]) == 2 and len(said["experts"]) == config["language"]["moe"]["experts"], f"{said}")
+    colours = {}
+    for layer in said["layers"]:
+        across, down, width, height = (layer[k] for k in ("across", "down", "width", "height"))
+        merge = config["projector"]["merge"] * config["vision"]["patch_size"]
+        check((across, down) == (config["vision"]["image_width"] // merge, config["vision"]["image_height"] // merge), f"{layer}")
+        check(width >= 320 and width % config["vision"]["image_width"] == 0, f"panel of {width} pixels")
+        frame = picture[layer["top"]:layer["top"] + height, layer["left"]:layer["left"] + width]
+        for cell, expert in enumerate(layer["expert"]):
+            y, x = divmod(cell, across)
+            patch = frame[y * height // down + 1:(y + 1) * height // down - 1, x * width // across + 1:(x + 1) * width // across - 1]
+            check(np.ptp(patch, axis=(0, 1)).max() == 0, f"layer {layer['layer']}, cell {cell}: more than one colour")
+            colours.setdefault(expert, set()).add(tuple(patch[0, 0]))
+    check(all(len(c) == 1 for c in colours.values()), f"an expert of two colours: {colours}")
+    check(len(set.union(*colours.values())) == len(colours), f"two experts of one colour: {colours}")
+    # A legend's square, 16 pixels high, holds the colour itself: the grey took 0.45 of the patch.
+    for line, expert in enumerate(range(len(said["experts"]))):
+        below = max(layer["top"] + layer["height"] for layer in said["layers"])
+        square = picture[below + 16 + 22 * line + 8, 8 + 8]
+        if expert in colours:
+            patch = np.array(next(iter(colours[expert])))
+            check(np.abs(patch - (0.45 * 120 + 0.55 * square)).max() <= 1.6, f"expert {expert}: patch {patch}, legend {square}")
+    one = json.loads(run("mose-infer", "routing", "--model", model, "--image", folder / "grey.png", "--layer",
+                         said["layers"][1]["layer"], "--out", folder / "one.png"))
+    check([l["expert"] for l in one["layers"]] == [said["layers"][1]["expert"]], "--layer shows another layer")
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="mose_predict_") as folder:
         folder = pathlib.Path(folder)
@@ -85,6 +120,8 @@ def main():
         shown = run("mose-infer", "generate", "--model", trained / "model", "--image", image, "--routing",
                     "--max-new-tokens", 12, "--color", "always")
         check("\x1b[38;5;" in shown and "sparse layer 0" in shown, f"--routing printed: {shown}")
+
+        check_routing_picture(folder, trained / "model")
 
         # The dense part of the recipe alone, against transformers.
         dense = folder / "dense"

@@ -46,7 +46,7 @@ struct Completion {
 // Nothing, with the reason in `problem`, when the body is no completion.
 std::optional<Completion> parse_completion(const std::string& body, std::string& problem);
 
-class OpenAiJudge final : public Judge {
+class OpenAiJudge : public Judge {
  public:
   OpenAiJudge(OpenAiOptions server, std::string model, std::shared_ptr<const Protocol> protocol,
               std::shared_ptr<VerdictCache> cache, std::shared_ptr<const Prices> prices,
@@ -77,7 +77,10 @@ class OpenAiJudge final : public Judge {
   const VerdictCache& cache() const { return *cache_; }
   const Prices* prices() const { return prices_.get(); }  // null: money is not counted
   std::string key(const JudgeRequest& request) const;
-  std::string body(const JudgeRequest& request) const;
+  virtual std::string body(const JudgeRequest& request) const;
+  // The score that a reply gives, 0 to 100; nothing when it cannot be read, which `unreadable` then says.
+  virtual std::optional<double> read(const JudgeRequest& request, const std::string& reply) const;
+  virtual std::string unreadable() const;
   // The verdict in the cache; nothing when it is to be asked for.
   std::optional<StoredVerdict> cached(const std::string& key) const;
   // Reads the rating in a reply and stores it, readable or not.

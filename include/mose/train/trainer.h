@@ -23,9 +23,9 @@ struct TrainOptions {
 void train(const Recipe& recipe, const TrainOptions& options);
 
 // Builds everything, runs three steps of every stage in a folder beside RUN that is removed afterwards, and says what
-// the whole run will take: {"processes", "peak_memory_mib" (of the largest process), "stages": [{"name", "steps",
-// "seconds_per_step", "seconds_to_cache" of a cached router stage, "seconds"}], "seconds"}. Not counted: reading the
-// data and writing checkpoints. Rank 0 has the report, the others a part of it.
+// the whole run will take: {"processes", "peak_memory_mib" (of the largest process), "stages": [{"name", "steps", "loss"
+// (of the last step run), "seconds_per_step", "share_of_peak" but of a cached router stage, which has "seconds_to_cache",
+// "seconds"}], "seconds"}. Not counted: reading the data and writing checkpoints. Rank 0 has the report, the others a part of it.
 Json dry_run(Recipe recipe, TrainOptions options);
 
 }  // namespace mose::train

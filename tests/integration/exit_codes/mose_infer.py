@@ -45,6 +45,8 @@ WEIGHTS = "{dir}/model/model.safetensors"
 CASES = [
     Case("answers for a good image", LOOK, 0, arrange=tiny_model.make_with_set),
     Case("predicts a good set", PREDICT, 0, arrange=tiny_model.make_with_set, prints=["1 images and 1 regions"]),
+    Case("the routing of a dense model", ["routing", "--model", "{dir}/model", "--image", "{dir}/CODA/val/images/0001.jpg", "--out", "{dir}/r.png"], 2,
+         ["no sparse layer"], tiny_model.make_with_set, ["r.png"]),
     Case("no --model", ["generate"], 2, ["--model"]),
     Case("no such model", ASK, 3, ["{dir}/model/config.json", "no such file"]),
     Case("truncated config.json", ASK, 3, ["{dir}/model/config.json", "not valid JSON"],
