@@ -90,7 +90,9 @@ void predict(Arguments& a) {
   auto bundle = open_model(a);
   const auto report = infer::predict(bundle, a.predict);
   std::cout << report.images << " images and " << report.regions << " regions answered with " << report.generated_tokens
-            << " tokens in " << human_seconds(report.seconds) << "; answers in " << a.predict_out << "\n";
+            << " tokens in " << human_seconds(report.seconds);
+  if (report.resumed > 0) std::cout << " (" << report.resumed << " of " << report.answers << " answers were there already)";
+  std::cout << "; answers in " << a.predict_out << "\n";
 }
 
 // The picture, and as JSON what it shows: where each panel is, the expert (and skill) of each patch, row by row.
@@ -198,8 +200,10 @@ int main(int argc, char** argv) {
         all->add_option("--shuffle-seed", a.predict.shuffle_seed, "of the pictures' order")->needs(shuffled)
             ->check(CLI::Range(int64_t{0}, int64_t{9000000000000000}))->capture_default_str()->group("Controls");
         all->add_flag("--oracle-category", a.predict.oracle_category, "region questions name the object's true category; predict.json and reports declare it")->group("Controls");
-        all->add_option("--batch", a.predict.batch, "prompts generated together")->check(CLI::Range(1, 4096))->capture_default_str()->group("Sampling");
-        all->add_option("--out", a.predict_out, "folder of the answer files")->required()->group("Output");
+        all->add_option("--batch", a.predict.batch, "answers generated side by side")->check(CLI::Range(1, 4096))->capture_default_str()->group("Sampling");
+        all->add_option("--workers", a.predict.workers, "threads that read and prepare pictures")
+            ->check(CLI::Range(1, 256))->capture_default_str()->group("Input");
+        all->add_option("--out", a.predict_out, "folder of the answer files; a call that was stopped goes on where it was")->required()->group("Output");
         all->callback([&] { predict(a); });
 
         auto* view = app.add_subcommand("routing", "a picture of which expert each patch of an image goes to, in every sparse layer");

@@ -2,14 +2,10 @@
 
 #include <torch/torch.h>
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
-#include <numeric>
-
+#include "infer/sampling.h"
 #include "mose/core/error.h"
-#include "mose/core/random.h"
 #include "mose/core/strings.h"
+#include "mose/infer/continuous.h"
 
 namespace mose::infer {
 
@@ -25,51 +21,29 @@ void SamplingConfig::visit(FieldVisitor& v) {
 
 namespace {
 
-// One draw from softmax(logits / temperature), cut to the top_k and then to the top_p mass.
-int64_t sample(const float* logits, int64_t size, const SamplingConfig& config, RandomStream& stream) {
-  std::vector<int64_t> order(static_cast<size_t>(size));
-  std::iota(order.begin(), order.end(), int64_t{0});
-  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return logits[a] > logits[b]; });
-  if (config.top_k > 0 && config.top_k < size) order.resize(static_cast<size_t>(config.top_k));
-  std::vector<double> weights;
-  double sum = 0;
-  for (const int64_t id : order) {
-    weights.push_back(std::exp((logits[id] - logits[order[0]]) / config.temperature));
-    sum += weights.back();
+// The whole sequence again for every token.
+Generation recompute(models::VisionLanguageModel& model, const Prompt& prompt, size_t index, const GenerateOptions& options) {
+  if (prompt.tokens.empty()) throw Error(str("generate: prompt ", index, " is empty"));
+  const auto device = model.device();
+  auto stream = sampling_stream(options.sampling, index);
+  std::vector<Tensor> images;
+  for (const auto& picture : prompt.pictures) {
+    images.push_back(model.encode_images(picture.tiles_NCHW.to(device), {picture.layout}).rows_RD);
   }
-  double mass = 0;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    mass += weights[i] / sum;
-    if (mass >= config.top_p) {
-      weights.resize(i + 1);
-      break;
-    }
+  Generation out;
+  auto tokens = prompt.tokens;
+  while (static_cast<int64_t>(out.tokens.size()) < options.sampling.max_new_tokens) {
+    const auto rows = static_cast<int64_t>(tokens.size());
+    const auto result = model.forward(torch::tensor(tokens, torch::kInt64).to(device), nn::make_plan({rows}, device),
+                                      images.empty() ? Tensor() : torch::cat(images));
+    const int64_t token = choose_tokens(text_logits(model, result.hidden_TD.narrow(0, rows - 1, 1)), options.sampling, {&stream})[0];
+    out.finished = token == options.end_token;
+    if (out.finished) break;
+    out.tokens.push_back(token);
+    tokens.push_back(token);
+    if (options.on_token) options.on_token(index, token);
   }
-  return order[stream.weighted(weights)];
-}
-
-// Stages of generation share this: which prompts still run, in the order of the cache's sequences.
-struct Running {
-  std::vector<size_t> prompts;
-  std::vector<int64_t> next;  // the token each one continues with
-};
-
-void record_routing(const std::vector<language::LayerRouting>& routings, const Running& running,
-                    std::vector<Generation>& out) {
-  std::vector<Tensor> experts, skills;
-  for (const auto& layer : routings) {
-    experts.push_back(layer.routing.experts_TK.select(1, 0).to(torch::kCPU));
-    skills.push_back(layer.routing.skill_logits_TS ? layer.routing.skill_logits_TS->argmax(1).to(torch::kCPU) : Tensor());
-  }
-  for (size_t n = 0; n < running.prompts.size(); ++n) {
-    TokenRouting token;
-    for (size_t i = 0; i < experts.size(); ++i) {
-      const auto row = static_cast<int64_t>(n);
-      token.top_expert.push_back(experts[i][row].item<int64_t>());
-      token.skill.push_back(skills[i].defined() ? skills[i][row].item<int64_t>() : -1);
-    }
-    out[running.prompts[n]].routing.push_back(std::move(token));
-  }
+  return out;
 }
 
 }  // namespace
@@ -77,104 +51,22 @@ void record_routing(const std::vector<language::LayerRouting>& routings, const R
 std::vector<Generation> generate(models::VisionLanguageModel& model, const std::vector<Prompt>& prompts,
                                  const GenerateOptions& options) {
   if (options.routing && !options.cache) throw Error("generate: routing is recorded with the cache only");
-  const torch::NoGradGuard no_grad;
-  const auto device = model.device();
-  const auto& sampling = options.sampling;
-  std::vector<Generation> out(prompts.size());
+  std::vector<Generation> out;
+  if (!options.cache) {
+    const torch::NoGradGuard no_grad;
+    for (size_t i = 0; i < prompts.size(); ++i) out.push_back(recompute(model, prompts[i], i, options));
+    return out;
+  }
   if (prompts.empty()) return out;
-
-  std::vector<RandomStream> streams;
-  std::vector<Tensor> tiles;
-  std::vector<vision::ImageLayout> layouts;
-  std::vector<int64_t> image_rows;  // of each prompt
-  int64_t longest = 0;
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    if (prompts[i].tokens.empty()) throw Error(str("generate: prompt ", i, " is empty"));
-    longest = std::max(longest, static_cast<int64_t>(prompts[i].tokens.size()));
-    streams.emplace_back(static_cast<uint64_t>(sampling.seed), "sample/" + std::to_string(i));
-    image_rows.push_back(0);
-    for (const auto& picture : prompts[i].pictures) {
-      tiles.push_back(picture.tiles_NCHW);
-      layouts.push_back(picture.layout);
-      image_rows.back() += picture.layout.rows();
-    }
-  }
-  std::vector<Tensor> images(prompts.size());  // [rows, D] of each prompt
-  if (!tiles.empty()) {
-    images = model.encode_images(torch::cat(tiles).to(device), layouts).rows_RD.split_with_sizes(image_rows);
-  }
-
-  Running running;
-  for (size_t i = 0; i < prompts.size(); ++i) running.prompts.push_back(i);
-  auto cache = language::make_cache(model.config().language, static_cast<int64_t>(prompts.size()),
-                                    longest + sampling.max_new_tokens, torch::dtype(model.type()).device(device));
-  // An answer is text: the token that stands for an image row is never chosen.
-  const int64_t image_token = model.config().image_token_id;
-  auto text_logits = [&](const Tensor& hidden_ND) {
-    auto logits = model.logits(hidden_ND);
-    if (image_token >= 0 && image_token < logits.size(1)) logits.select(1, image_token).fill_(-std::numeric_limits<float>::infinity());
-    return logits;
+  out.resize(prompts.size());
+  size_t next = 0;
+  const auto ask = [&]() -> std::optional<Request> {
+    if (next == prompts.size()) return std::nullopt;
+    const size_t index = next++;
+    return Request{index, prompts[index], {}};
   };
-  // The prompts as one packed stream (or, without the cache, prompts and answers so far).
-  auto whole_pass = [&](bool with_cache) {
-    std::vector<int64_t> tokens, lengths;
-    std::vector<Tensor> chosen;
-    for (size_t i = 0; i < prompts.size(); ++i) {
-      const bool runs = std::find(running.prompts.begin(), running.prompts.end(), i) != running.prompts.end();
-      if (runs) {
-        tokens.insert(tokens.end(), prompts[i].tokens.begin(), prompts[i].tokens.end());
-        if (!with_cache) tokens.insert(tokens.end(), out[i].tokens.begin(), out[i].tokens.end());
-        lengths.push_back(static_cast<int64_t>(prompts[i].tokens.size() + (with_cache ? 0 : out[i].tokens.size())));
-        if (image_rows[i] > 0) chosen.push_back(images[i]);
-      }
-    }
-    language::ForwardOptions forward;
-    if (with_cache) forward.cache = &cache;
-    const auto plan = nn::make_plan(lengths, device);
-    const auto result = model.forward(torch::tensor(tokens, torch::kInt64).to(device), plan,
-                                      chosen.empty() ? Tensor() : torch::cat(chosen), forward);
-    std::vector<int64_t> last;
-    for (size_t n = 1; n < plan.offsets.size(); ++n) last.push_back(plan.offsets[n] - 1);
-    return text_logits(result.hidden_TD.index_select(0, torch::tensor(last, torch::kInt64).to(device)));
-  };
-
-  Tensor logits_NV = whole_pass(options.cache);
-  for (int64_t step = 0; step < sampling.max_new_tokens; ++step) {
-    const auto host = sampling.temperature > 0 ? logits_NV.to(torch::kCPU, torch::kFloat32).contiguous()
-                                               : logits_NV.argmax(1).to(torch::kCPU);
-    std::vector<int64_t> keep;
-    Running next;
-    for (size_t n = 0; n < running.prompts.size(); ++n) {
-      const size_t i = running.prompts[n];
-      const auto row = static_cast<int64_t>(n);
-      const int64_t token = sampling.temperature > 0
-                                ? sample(host[row].data_ptr<float>(), host.size(1), sampling, streams[i])
-                                : host[row].item<int64_t>();
-      if (token == options.end_token) {
-        out[i].finished = true;
-        continue;
-      }
-      out[i].tokens.push_back(token);
-      if (options.on_token) options.on_token(i, token);
-      keep.push_back(row);
-      next.prompts.push_back(i);
-      next.next.push_back(token);
-    }
-    const bool some_ended = next.prompts.size() != running.prompts.size();
-    running = std::move(next);
-    if (running.prompts.empty() || step + 1 == sampling.max_new_tokens) break;
-    if (!options.cache) {
-      logits_NV = whole_pass(false);
-      continue;
-    }
-    if (some_ended) cache.select(keep);
-    const auto plan = nn::make_plan(std::vector<int64_t>(running.prompts.size(), 1), device, cache.lengths());
-    language::ForwardOptions forward;
-    forward.cache = &cache;
-    const auto result = model.forward(torch::tensor(running.next, torch::kInt64).to(device), plan, {}, forward);
-    if (options.routing) record_routing(result.routings, running, out);
-    logits_NV = text_logits(result.hidden_TD);
-  }
+  answer_all(model, static_cast<int64_t>(prompts.size()), options, ask,
+             [&](Answer answer) { out[answer.index] = std::move(answer.generation); });
   return out;
 }
 

@@ -1,174 +1,187 @@
 #include "mose/infer/predict.h"
 
-#include <chrono>
-#include <map>
+#include <torch/torch.h>
 
-#include "mose/coda/annotation.h"
+#include <algorithm>
+#include <chrono>
+#include <unordered_map>
+
+#include "infer/journal.h"
+#include "infer/predict_items.h"
+#include "infer/prefetch.h"
 #include "mose/coda/answers.h"
 #include "mose/core/error.h"
+#include "mose/core/files.h"
 #include "mose/core/log.h"
 #include "mose/core/progress.h"
 #include "mose/core/signals.h"
 #include "mose/data/encode.h"
-#include "mose/eval/questions.h"
-#include "mose/infer/controls.h"
-#include "mose/skills/prepare.h"
+#include "mose/infer/continuous.h"
 
 namespace mose::infer {
 namespace {
 
-using RowKey = std::pair<std::string, std::string>;  // (scene id, region index or "")
+using Clock = std::chrono::steady_clock;
 
-// One generated answer and the rows that it fills.
-struct Item {
-  std::string task, scene, region, question, image, category;
-};
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-std::vector<Item> list_items(const skills::Taxonomy& taxonomy, const PredictOptions& options) {
-  const skills::Annotator annotator(taxonomy);
-  skills::PrepareOptions form;
-  form.single_turn = options.form == "single_turn";
-  form.multi_turn = !form.single_turn;
-  form.root = options.root;
-  std::vector<Item> items;
-  int64_t images = 0;
-  for (const auto& file : coda::list_annotations(options.root, options.split)) {
-    if (options.limit > 0 && images++ == options.limit) break;
-    const auto annotation = coda::load_annotation(file);
-    for (const auto& sample : skills::make_samples(annotation, annotator, form)) {
-      std::string category;
-      for (const auto& region : annotation.regions) {
-        if (region.index == sample.region_index) category = region.category_name;
-      }
-      std::string question = sample.question;
-      if (options.oracle_category && !category.empty()) {
-        question += " The object is a " + replace_all(category, "_", " ") + ".";
-      }
-      items.push_back({sample.task, annotation.id, sample.region_index, question, sample.image, category});
+data::EncodeConfig encode_config(const models::Bundle& bundle) {
+  data::EncodeConfig encode;
+  encode.chat_template = bundle.model->config().chat_template;
+  return encode;
+}
+
+// Names a model by its settings and by some thousand values of every tensor, evenly spread, which are read at once also where
+// all of them would take minutes.
+std::string fingerprint(const models::Bundle& bundle) {
+  constexpr int64_t kValues = 1024;
+  const torch::NoGradGuard no_grad;
+  Sha256 hash;
+  hash.update(to_json_config(bundle.model->config()).dump());
+  hash.update(to_json_config(bundle.preprocess).dump());
+  hash.update(bundle.taxonomy.to_json().dump());
+  for (const auto& item : bundle.model->named_parameters()) {
+    const auto& value = item.value();
+    hash.update(mose::str(item.key(), " ", value.scalar_type(), " ", value.sizes(), "\n"));
+    if (value.numel() == 0) continue;
+    const auto some = value.flatten().slice(0, 0, value.numel(), std::max<int64_t>(1, value.numel() / kValues)).contiguous().cpu();
+    hash.update(some.const_data_ptr(), some.nbytes());
+  }
+  return hash.hex();
+}
+
+// What the answers follow from, rounding aside.
+Json prediction_of(const models::Bundle& bundle, const PredictOptions& options, const std::vector<Item>& items) {
+  Sha256 questions;
+  for (const Item& item : items) {
+    questions.update(str(item.task, "\n", item.scene, "\n", item.region, "\n", item.image, "\n", item.question, "\n"));
+  }
+  return {{"model", fingerprint(bundle)}, {"split", options.split}, {"form", options.form}, {"limit", options.limit},
+          {"blind", options.blind}, {"shuffled_images", options.shuffled},
+          {"shuffle_seed", options.shuffled ? Json(options.shuffle_seed) : Json()}, {"oracle_category", options.oracle_category},
+          {"sampling", to_json_config(options.sampling)}, {"questions", questions.hex()}};
+}
+
+// The questions without an answer, those about one picture together.
+std::vector<std::vector<size_t>> by_picture(const std::vector<Item>& items, bool blind, const std::vector<StoredAnswer>& stored) {
+  std::vector<bool> answered(items.size());
+  for (const auto& answer : stored) answered[answer.item] = true;
+  std::vector<std::vector<size_t>> groups;
+  std::unordered_map<std::string, size_t> group_of;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (answered[i]) continue;
+    const auto [place, added] = group_of.emplace(blind ? "" : items[i].image, groups.size());
+    if (added) groups.emplace_back();
+    groups[place->second].push_back(i);
+  }
+  return groups;
+}
+
+// Reads the picture of these questions and encodes them.
+std::vector<Request> make_requests(const models::Bundle& bundle, const PredictOptions& options, const std::vector<Item>& items,
+                                   const std::vector<size_t>& group) {
+  const auto tiling = bundle.model->config().tiling();
+  const auto picture = options.blind ? vision::blank_picture(bundle.preprocess, tiling)
+                                     : vision::load_picture(options.root / items[group.front()].image, bundle.preprocess, tiling);
+  std::vector<Request> requests;
+  for (const size_t i : group) {
+    const auto tokens = data::encode_prompt(items[i].question, bundle.tokenizer, encode_config(bundle), picture.layout.rows());
+    requests.push_back({i, {tokens, {picture}}, {}});
+  }
+  return requests;
+}
+
+void answer_items(models::Bundle& bundle, const PredictOptions& options, const std::vector<Item>& items,
+                  const std::vector<std::vector<size_t>>& groups, const std::function<void(const Answer&)>& done) {
+  GenerateOptions generation;
+  generation.sampling = options.sampling;
+  generation.end_token = data::end_of_turn_id(bundle.tokenizer, encode_config(bundle));
+  generation.on_token = [](size_t, int64_t) { throw_if_stopped(); };
+  size_t questions = 0;
+  for (const auto& group : groups) questions += group.size();
+  const auto ahead = static_cast<size_t>(4 * options.workers);
+  Prefetch<std::vector<Request>> pictures(groups.size(), options.workers, ahead, [&](size_t g) {
+    return make_requests(bundle, options, items, groups[g]);
+  });
+  std::vector<Request> asked;
+  size_t next = 0;
+  const auto ask = [&]() -> std::optional<Request> {
+    throw_if_stopped();
+    if (next == asked.size()) {
+      auto requests = pictures.next();
+      if (!requests) return std::nullopt;
+      asked = std::move(*requests);
+      next = 0;
     }
-  }
-  if (options.shuffled) {
-    std::vector<Shown> shown;
-    for (const Item& item : items) shown.push_back({item.scene, item.image, !item.region.empty()});
-    const auto images = shuffled_images(shown, static_cast<uint64_t>(options.shuffle_seed));
-    for (size_t i = 0; i < items.size(); ++i) items[i].image = images[i];
-  }
-  return items;
-}
-
-struct Answer {
-  std::string text, category;  // category: region rows only
-};
-
-// The rows of a task that the split asks for, with their answers.
-std::vector<coda::VqaRow> fill_rows(const PredictOptions& options, const std::string& task,
-                                    const std::map<RowKey, Answer>& answers) {
-  std::vector<coda::VqaRow> rows;
-  int64_t next_id = 0;
-  for (const auto& question : eval::load_questions(options.root, options.split, task)) {
-    const auto found = answers.find({question.id, question.region});
-    if (found == answers.end()) continue;  // beyond `limit`
-    coda::VqaRow row;
-    row.question_id = question.question_id >= 0 ? question.question_id : next_id++;
-    row.image = question.image;
-    row.answer = found->second.text;
-    row.label_name = found->second.category;
-    rows.push_back(std::move(row));
-  }
-  return rows;
-}
-
-// Every stage's text of an answer, headers taken off, joined by spaces.
-std::string without_headers(const std::string& answer, const skills::Taxonomy& taxonomy) {
-  std::string out;
-  for (const auto& part : skills::split_answer(answer, taxonomy)) {
-    const std::string text = trim(replace_all(part, "\n", " "));
-    if (!text.empty()) out += (out.empty() ? "" : " ") + text;
-  }
-  return out;
+    return std::move(asked[next++]);
+  };
+  const auto places = std::min<int64_t>(options.batch, std::max<int64_t>(1, static_cast<int64_t>(questions)));
+  const auto work = answer_all(*bundle.model, places, generation, ask, done);
+  log::info(work.answers, " answers in ", work.forward_passes, " passes of ", work.forward_passes > 0 ? work.rows / work.forward_passes : 0,
+            " rows on average; ", fixed(pictures.wait_seconds(), 1), " s spent waiting for pictures");
 }
 
 }  // namespace
 
-TaskAnswers task_answers(const std::string& answer, const skills::Taxonomy& taxonomy) {
-  const auto parts = skills::split_answer(answer, taxonomy);
-  TaskAnswers sliced;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const std::string text = trim(replace_all(parts[i], "\n", " "));
-    auto& into = taxonomy.stages()[i].name == "plan" ? sliced.driving_suggestion : sliced.general_perception;
-    if (!text.empty()) into += (into.empty() ? "" : " ") + text;
-  }
-  return sliced;
-}
-
 PredictReport predict(models::Bundle& bundle, const PredictOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   if (options.blind && options.shuffled) throw UsageError("predict: blind and shuffled exclude each other");
   if (options.form != "single_turn" && options.form != "multi_turn") {
     throw UsageError(str("predict: form \"", options.form, "\": expected single_turn or multi_turn"));
   }
+  if (options.batch < 1 || options.workers < 1) throw UsageError("predict: expected batch and workers of at least 1");
   const auto items = list_items(bundle.taxonomy, options);
-  data::EncodeConfig encode;
-  encode.chat_template = bundle.model->config().chat_template;
-  const vision::Tiling tiling = bundle.model->config().tiling();
-  GenerateOptions generation;
-  generation.sampling = options.sampling;
-  generation.end_token = data::end_of_turn_id(bundle.tokenizer, encode);
-
-  std::map<RowKey, Answer> general, suggestion, regions;
+  const auto file = options.out / "predict.partial.jsonl";
+  Journal journal(file, prediction_of(bundle, options, items), items.size());
+  auto answers = journal.stored();
   PredictReport report;
-  Progress progress(options.blind ? "predict (blind)" : options.shuffled ? "predict (shuffled)" : "predict",
-                    static_cast<int64_t>(items.size()), "answers");
-  for (size_t begin = 0; begin < items.size(); begin += static_cast<size_t>(options.batch)) {
-    throw_if_stopped();
-    const size_t end = std::min(items.size(), begin + static_cast<size_t>(options.batch));
-    std::vector<Prompt> prompts;
-    for (size_t i = begin; i < end; ++i) {
-      const auto picture = options.blind ? vision::blank_picture(bundle.preprocess, tiling)
-                                         : vision::load_picture(options.root / items[i].image, bundle.preprocess, tiling);
-      prompts.push_back({data::encode_prompt(items[i].question, bundle.tokenizer, encode, picture.layout.rows()), {picture}});
-      report.prompt_tokens += static_cast<int64_t>(prompts.back().tokens.size());
-      ++report.image_encodings;
+  report.resumed = static_cast<int64_t>(answers.size());
+  const double before = answers.empty() ? 0 : answers.back().seconds;
+  if (!answers.empty()) log::info(file.string(), ": ", answers.size(), " of ", items.size(), " answers are there already");
+  {
+    Progress progress(options.blind ? "predict (blind)" : options.shuffled ? "predict (shuffled)" : "predict",
+                      static_cast<int64_t>(items.size()), "answers", report.resumed);
+    try {
+      answer_items(bundle, options, items, by_picture(items, options.blind, answers), [&](const Answer& a) {
+        answers.push_back({a.index, a.generation.tokens, a.generation.finished, a.prompt_tokens, a.shared_tokens, a.image_encodings,
+                           before + seconds_since(start)});
+        journal.append(answers.back());
+        progress.advance();
+      });
+    } catch (const Interrupted&) {
+      journal.close();
+      if (!answers.empty()) log::warn(answers.size(), " of ", items.size(), " answers are in ", file.string(), "; the same command goes on");
+      throw;
     }
-    const auto answers = generate(*bundle.model, prompts, generation);
-    for (size_t i = begin; i < end; ++i) {
-      const auto& answer = answers[i - begin];
-      const std::string text = bundle.tokenizer.decode(answer.tokens);
-      const auto tokens = static_cast<int64_t>(answer.tokens.size());
-      report.generated_tokens += tokens;
-      report.decoder_passes += tokens + (answer.finished ? 1 : 0);
-      ++report.answers;
-      if (!answer.finished) ++report.unfinished;
-      if (items[i].task == coda::kTasks[0]) {
-        general[{items[i].scene, ""}] = {without_headers(text, bundle.taxonomy), ""};
-        ++report.images;
-      } else if (items[i].task == coda::kTasks[2]) {
-        suggestion[{items[i].scene, ""}] = {without_headers(text, bundle.taxonomy), ""};
-      } else if (items[i].region.empty()) {
-        const auto sliced = task_answers(text, bundle.taxonomy);
-        general[{items[i].scene, ""}] = {sliced.general_perception, ""};
-        suggestion[{items[i].scene, ""}] = {sliced.driving_suggestion, ""};
-        ++report.images;
-      } else {
-        regions[{items[i].scene, items[i].region}] = {without_headers(text, bundle.taxonomy), items[i].category};
-        ++report.regions;
-      }
-    }
-    progress.advance(static_cast<int64_t>(end - begin));
   }
-  coda::write_rows(coda::answer_file(options.out, coda::kTasks[0]), fill_rows(options, coda::kTasks[0], general));
-  coda::write_rows(coda::answer_file(options.out, coda::kTasks[1]), fill_rows(options, coda::kTasks[1], regions));
-  coda::write_rows(coda::answer_file(options.out, coda::kTasks[2]), fill_rows(options, coda::kTasks[2], suggestion));
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::vector<std::string> texts(items.size());
+  for (const StoredAnswer& a : answers) {
+    const Item& item = items[a.item];
+    texts[a.item] = bundle.tokenizer.decode(a.tokens);
+    const auto tokens = static_cast<int64_t>(a.tokens.size());
+    ++report.answers;
+    if (!a.finished) ++report.unfinished;
+    if (!item.region.empty()) ++report.regions;
+    else if (item.task != coda::kTasks[2]) ++report.images;
+    report.image_encodings += a.image_encodings;
+    report.prompt_tokens += a.prompt_tokens;
+    report.shared_tokens += a.shared_tokens;
+    report.generated_tokens += tokens;
+    report.decoder_passes += tokens + (a.finished ? 1 : 0);
+  }
+  write_answers(bundle.taxonomy, options, items, texts);
+  report.seconds = before + seconds_since(start);
   save_json(options.out / "predict.json",
             {{"split", options.split}, {"form", options.form}, {"blind", options.blind},
              {"shuffled_images", options.shuffled},
              {"shuffle_seed", options.shuffled ? Json(options.shuffle_seed) : Json()},
              {"oracle_category", options.oracle_category}, {"images", report.images}, {"regions", report.regions},
-             {"answers", report.answers}, {"unfinished_answers", report.unfinished},
+             {"answers", report.answers}, {"resumed_answers", report.resumed}, {"unfinished_answers", report.unfinished},
              {"image_encodings", report.image_encodings}, {"prompt_tokens", report.prompt_tokens},
+             {"shared_prompt_tokens", report.shared_tokens},
              {"generated_tokens", report.generated_tokens}, {"decoder_passes", report.decoder_passes},
              {"seconds", report.seconds}, {"sampling", to_json_config(options.sampling)}});
+  journal.remove();
   if (report.unfinished > 0) {
     log::warn(report.unfinished, " answers were cut at max_new_tokens = ", options.sampling.max_new_tokens);
   }

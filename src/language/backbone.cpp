@@ -59,9 +59,9 @@ std::shared_ptr<LanguageBackbone> make_backbone(const Config& config, const moe:
   throw UsageError("language.type = \"" + config.type + "\": known types: llama");
 }
 
-nn::KvCache make_cache(const Config& config, int64_t sequences, int64_t capacity,
+nn::KvCache make_cache(const Config& config, int64_t places, int64_t capacity,
                        torch::TensorOptions options) {
-  return nn::KvCache(config.layers, sequences, config.kv_heads, capacity, config.head_width(), options);
+  return nn::KvCache(config.layers, places, config.kv_heads, capacity, config.head_width(), options);
 }
 
 }  // namespace mose::language

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
@@ -68,73 +69,107 @@ torch::Tensor packed_attention(const torch::Tensor& q_THd, const torch::Tensor& 
   return outputs.size() == 1 ? outputs[0].contiguous() : torch::cat(outputs, 0);
 }
 
-KvCache::KvCache(int64_t layers, int64_t sequences, int64_t heads, int64_t capacity,
+KvCache::KvCache(int64_t layers, int64_t places, int64_t heads, int64_t capacity,
                  int64_t head_width, torch::TensorOptions options)
-    : capacity_(capacity), lengths_(static_cast<size_t>(sequences), 0) {
+    : capacity_(capacity), lengths_(static_cast<size_t>(places), 0), places_(static_cast<size_t>(places)) {
+  std::iota(places_.begin(), places_.end(), int64_t{0});
   for (int64_t i = 0; i < layers; ++i) {
-    keys_.push_back(torch::zeros({sequences, heads, capacity, head_width}, options));
-    values_.push_back(torch::zeros({sequences, heads, capacity, head_width}, options));
+    keys_.push_back(torch::zeros({places, heads, capacity, head_width}, options));
+    values_.push_back(torch::zeros({places, heads, capacity, head_width}, options));
   }
 }
 
-void KvCache::select(const std::vector<int64_t>& sequences) {
-  const auto index = torch::tensor(sequences, torch::kInt64).to(keys_.front().device());
-  std::vector<int64_t> lengths;
-  for (const int64_t n : sequences) lengths.push_back(lengths_.at(static_cast<size_t>(n)));
-  lengths_ = std::move(lengths);
-  for (auto& k : keys_) k = k.index_select(0, index);
-  for (auto& v : values_) v = v.index_select(0, index);
+void KvCache::reserve(int64_t capacity) {
+  if (capacity <= capacity_) return;
+  for (auto* stored : {&keys_, &values_}) {
+    for (auto& t : *stored) {
+      auto wider = torch::zeros({t.size(0), t.size(1), capacity, t.size(3)}, t.options());
+      wider.narrow(2, 0, capacity_).copy_(t);
+      t = std::move(wider);
+    }
+  }
+  capacity_ = capacity;
+}
+
+void KvCache::begin(int64_t place, int64_t from, int64_t positions) {
+  if (positions > lengths_.at(static_cast<size_t>(from))) {
+    throw Error(str("KvCache: ", positions, " positions of place ", from, ", which holds ", lengths_[static_cast<size_t>(from)]));
+  }
+  if (place != from && positions > 0) {
+    for (auto* stored : {&keys_, &values_}) {
+      for (auto& t : *stored) t[place].narrow(1, 0, positions).copy_(t[from].narrow(1, 0, positions));
+    }
+  }
+  lengths_.at(static_cast<size_t>(place)) = positions;
+}
+
+void KvCache::run(std::vector<int64_t> places) {
+  in_order_ = true;
+  for (size_t n = 0; n < places.size(); ++n) {
+    if (places[n] < 0 || places[n] >= static_cast<int64_t>(lengths_.size())) {
+      throw Error(str("KvCache: place ", places[n], " of ", lengths_.size()));
+    }
+    in_order_ = in_order_ && places[n] == static_cast<int64_t>(n);
+  }
+  places_ = std::move(places);
   masks_.clear();
 }
 
 void KvCache::advance(const SequencePlan& plan) {
-  for (size_t n = 0; n < lengths_.size(); ++n) lengths_[n] += plan.offsets[n + 1] - plan.offsets[n];
+  for (size_t n = 0; n < places_.size(); ++n) {
+    lengths_[static_cast<size_t>(places_[n])] += plan.offsets[n + 1] - plan.offsets[n];
+  }
   masks_.clear();
+}
+
+// All sequences in one call, what lies beyond each one's end masked.
+torch::Tensor KvCache::attend_single_rows(torch::Tensor& keys, torch::Tensor& values, const torch::Tensor& q_THd,
+                                          const torch::Tensor& k_TKd, const torch::Tensor& v_TKd, int64_t longest, int64_t window) {
+  const int64_t N = static_cast<int64_t>(places_.size()), heads = q_THd.size(1), d = q_THd.size(2);
+  std::vector<int64_t> stored;
+  for (const int64_t place : places_) stored.push_back(lengths_[static_cast<size_t>(place)]);
+  const auto ends = torch::tensor(stored, torch::kInt64).to(keys.device());
+  const auto rows = in_order_ ? torch::arange(N, ends.options()) : torch::tensor(places_, torch::kInt64).to(keys.device());
+  keys.index_put_({rows, torch::indexing::Slice(), ends}, k_TKd);
+  values.index_put_({rows, torch::indexing::Slice(), ends}, v_TKd);
+  auto& mask = masks_[window];
+  if (!mask.defined()) {
+    const auto at = torch::arange(longest, ends.options()).unsqueeze(0), end = ends.unsqueeze(1);
+    mask = (window > 0 ? (at <= end).logical_and(at > end - window) : at <= end).view({N, 1, 1, longest});
+  }
+  const auto read = [&](const torch::Tensor& t) {
+    return (in_order_ ? t.narrow(0, 0, N) : t.index_select(0, rows)).narrow(2, 0, longest);
+  };
+  // The query heads that share a head of keys are rows of one product, so that nothing stored is repeated.
+  const auto out = attend_dense(q_THd.reshape({N, k_TKd.size(1), -1, d}), read(keys), read(values), mask, false);
+  return out.reshape({N, heads, d});
 }
 
 torch::Tensor KvCache::attend(int64_t layer, const torch::Tensor& q_THd, const torch::Tensor& k_TKd,
                               const torch::Tensor& v_TKd, const SequencePlan& plan, int64_t window) {
   check_heads(q_THd, k_TKd, plan);
-  if (plan.sequences() != static_cast<int64_t>(lengths_.size())) {
-    throw Error(str("KvCache: the plan has ", plan.sequences(), " sequences, the cache ", lengths_.size()));
+  if (plan.sequences() != static_cast<int64_t>(places_.size())) {
+    throw Error(str("KvCache: the plan has ", plan.sequences(), " sequences, the cache runs ", places_.size()));
   }
   auto& keys = keys_.at(static_cast<size_t>(layer));
   auto& values = values_.at(static_cast<size_t>(layer));
-  const int64_t N = plan.sequences();
   int64_t longest = 0;
-  for (int64_t n = 0; n < N; ++n) {
-    const auto i = static_cast<size_t>(n);
-    longest = std::max(longest, lengths_[i] + plan.offsets[i + 1] - plan.offsets[i]);
+  for (size_t n = 0; n < places_.size(); ++n) {
+    longest = std::max(longest, lengths_[static_cast<size_t>(places_[n])] + plan.offsets[n + 1] - plan.offsets[n]);
   }
   if (longest > capacity_) {
     throw Error(str("KvCache: ", longest, " positions exceed the capacity of ", capacity_));
   }
-  if (plan.longest == 1) {
-    // One new row a sequence: all sequences in one call, what lies beyond each one's end masked.
-    const auto ends = torch::tensor(lengths_, torch::kInt64).to(keys.device());
-    const auto rows = torch::arange(N, ends.options());
-    keys.index_put_({rows, torch::indexing::Slice(), ends}, k_TKd);
-    values.index_put_({rows, torch::indexing::Slice(), ends}, v_TKd);
-    auto& mask = masks_[window];
-    if (!mask.defined()) {
-      const auto at = torch::arange(longest, ends.options()).unsqueeze(0), end = ends.unsqueeze(1);
-      mask = (window > 0 ? (at <= end).logical_and(at > end - window) : at <= end).view({N, 1, 1, longest});
-    }
-    // The query heads that share a head of keys are rows of one product, so that nothing stored is repeated.
-    const int64_t heads = q_THd.size(1), d = q_THd.size(2);
-    const auto out = attend_dense(q_THd.reshape({N, k_TKd.size(1), -1, d}), keys.narrow(2, 0, longest),
-                                  values.narrow(2, 0, longest), mask, false);
-    return out.reshape({N, heads, d});
-  }
+  if (plan.longest == 1) return attend_single_rows(keys, values, q_THd, k_TKd, v_TKd, longest, window);
   std::vector<torch::Tensor> outputs;
-  for (int64_t n = 0; n < N; ++n) {
-    const auto i = static_cast<size_t>(n);
-    const int64_t begin = plan.offsets[i], rows = plan.offsets[i + 1] - begin, start = lengths_[i];
-    keys[n].narrow(1, start, rows).copy_(k_TKd.narrow(0, begin, rows).transpose(0, 1));
-    values[n].narrow(1, start, rows).copy_(v_TKd.narrow(0, begin, rows).transpose(0, 1));
+  for (size_t n = 0; n < places_.size(); ++n) {
+    const int64_t place = places_[n], start = lengths_[static_cast<size_t>(place)];
+    const int64_t begin = plan.offsets[n], rows = plan.offsets[n + 1] - begin;
+    keys[place].narrow(1, start, rows).copy_(k_TKd.narrow(0, begin, rows).transpose(0, 1));
+    values[place].narrow(1, start, rows).copy_(v_TKd.narrow(0, begin, rows).transpose(0, 1));
     const auto q = heads_first(q_THd.narrow(0, begin, rows));
-    const auto k = keys[n].narrow(1, 0, start + rows).unsqueeze(0);
-    const auto v = values[n].narrow(1, 0, start + rows).unsqueeze(0);
+    const auto k = keys[place].narrow(1, 0, start + rows).unsqueeze(0);
+    const auto v = values[place].narrow(1, 0, start + rows).unsqueeze(0);
     std::optional<torch::Tensor> mask;
     if (start > 0 || (window > 0 && window < rows)) mask = causal_mask(rows, start, window, q.options());
     outputs.push_back(attend_dense(q, k, v, mask, !mask).squeeze(0).transpose(0, 1));

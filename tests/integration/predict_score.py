@@ -2,8 +2,10 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import tempfile
+import time
 
 import numpy as np
 from runs import BIN, SMOKE, check
@@ -77,6 +79,51 @@ def check_routing_picture(folder, model):
     check([l["expert"] for l in one["layers"]] == [said["layers"][1]["expert"]], "--layer shows another layer")
 
 
+TASKS = ("general_perception", "region_perception", "driving_suggestion")
+
+
+def answer_bytes(out):
+    return [(out / f"{task}_answer.jsonl").read_bytes() for task in TASKS]
+
+
+def kill_when_some_are_answered(command, journal):
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 100
+    while process.poll() is None and time.time() < deadline:
+        if journal.exists() and journal.read_bytes().count(b"\n") > 3:
+            process.send_signal(signal.SIGTERM)
+            break
+        time.sleep(0.002)
+    said = process.communicate(timeout=100)[1]
+    check(process.returncode == 128 + signal.SIGTERM and "the same command goes on" in said, f"{process.returncode}: {said}")
+
+
+def check_places_and_resume(model, data, folder):
+    """Answers depend neither on how many are generated side by side nor on a stop in between."""
+    ask = ["--model", model, "--coda", data, "--split", "Test", "--form", "multi_turn", "--max-new-tokens", 24]
+    for batch in (32, 3, 1):
+        run("mose-infer", "predict", *ask, "--batch", batch, "--out", folder / f"batch_{batch}")
+        check(answer_bytes(folder / f"batch_{batch}") == answer_bytes(folder / "batch_32"), f"--batch {batch} answers otherwise")
+    whole = json.loads((folder / "batch_32/predict.json").read_text())
+    check(whole["image_encodings"] == whole["images"] + whole["regions"], "two questions about a scene's picture: one encoding")
+    check(whole["answers"] == 2 * whole["images"] + whole["regions"] and whole["resumed_answers"] == 0, f"counts: {whole}")
+    check(0 < whole["shared_prompt_tokens"] < whole["prompt_tokens"], f"shared rows: {whole}")
+
+    out = folder / "stopped"
+    journal = out / "predict.partial.jsonl"
+    kill_when_some_are_answered([BIN / "mose-infer", "predict", *ask, "--batch", 1, "--out", out], journal)
+    check(not (out / "predict.json").exists() and not list(out.glob("*_answer.jsonl")), "files of a stopped prediction")
+    other = subprocess.run(list(map(str, [BIN / "mose-infer", "predict", *ask, "--seed", 9, "--out", out])), capture_output=True, text=True)
+    check(other.returncode == 2 and "sampling.seed (1 there, 9 now)" in other.stderr, f"{other.returncode}: {other.stderr}")
+    journal.write_bytes(journal.read_bytes() + b'{"item": 0, "tok')  # as a crash leaves it
+    run("mose-infer", "predict", *ask, "--batch", 3, "--out", out)
+    check(answer_bytes(out) == answer_bytes(folder / "batch_32"), "a stopped prediction ends with other answers")
+    resumed = json.loads((out / "predict.json").read_text())
+    check(0 < resumed["resumed_answers"] < resumed["answers"] and not journal.exists(), f"counts: {resumed}")
+    for key in ("answers", "unfinished_answers", "prompt_tokens", "generated_tokens", "decoder_passes"):
+        check(resumed[key] == whole[key], f"{key}: {resumed[key]} of a stopped prediction, {whole[key]} of a whole one")
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="mose_predict_") as folder:
         folder = pathlib.Path(folder)
@@ -97,10 +144,10 @@ def main():
         single, multi = (json.loads((out / "predict.json").read_text()) for out in (answers, controls))
         check(multi["shuffled_images"] and multi["oracle_category"] and multi["form"] == "multi_turn", "controls are not declared")
         check(single["image_encodings"] == single["images"] + single["regions"] == single["answers"], "one encoding an answer")
-        check(multi["image_encodings"] == 2 * multi["images"] + multi["regions"], "one encoding a question")
+        check(multi["images"] < multi["image_encodings"] <= multi["images"] + multi["regions"], "one encoding a picture")
         check(multi["prompt_tokens"] > single["prompt_tokens"] and 0 < multi["generated_tokens"] <= multi["decoder_passes"],
               f"counts: {multi}")
-        for task in ("general_perception", "region_perception", "driving_suggestion"):
+        for task in TASKS:
             check([r["image"] for r in rows(controls / f"{task}_answer.jsonl")] ==
                   [r["image"] for r in rows(data / "CODA-LM/Test/vqa_anno" / f"{task}.jsonl")], f"{task} with controls: other rows")
             asked = rows(data / "CODA-LM/Test/vqa_anno" / f"{task}.jsonl")
@@ -108,6 +155,8 @@ def main():
             check([(r["question_id"], r["image"]) for r in given] == [(r["question_id"], r["image"]) for r in asked],
                   f"{task}: the answers' rows are not those of the questions")
         check(all(r["label_name"] for r in rows(answers / "region_perception_answer.jsonl")), "region rows lack label_name")
+
+        check_places_and_resume(trained / "model", data, folder)
 
         run("mose-eval", "score", "--coda", data, "--split", "Test", "--answers", answers, "--blind-answers", blind,
             "--judge", "facts,text", "--out", folder / "scores")

@@ -50,8 +50,8 @@ struct GenerateOptions {
   std::function<void(size_t, int64_t)> on_token;
 };
 
-// Each prompt's result does not depend on its neighbours in the batch, float rounding aside; sampling
-// draws from a stream named by the prompt's index.
+// All prompts side by side (continuous.h asks for more as places get free). Each prompt's result does not depend on its
+// neighbours in the batch, float rounding aside; sampling draws from a stream named by the prompt's index.
 std::vector<Generation> generate(models::VisionLanguageModel& model, const std::vector<Prompt>& prompts,
                                  const GenerateOptions& options);
 

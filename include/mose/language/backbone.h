@@ -82,8 +82,8 @@ class LanguageBackbone : public torch::nn::Module {
 // Explicit registration: UsageError names the known types.
 std::shared_ptr<LanguageBackbone> make_backbone(const Config& config, const moe::SkillMap* skills);
 
-// A cache for `sequences` sequences of at most `capacity` positions.
-nn::KvCache make_cache(const Config& config, int64_t sequences, int64_t capacity,
+// A cache of `places` for sequences of at most `capacity` positions.
+nn::KvCache make_cache(const Config& config, int64_t places, int64_t capacity,
                        torch::TensorOptions options);
 
 }  // namespace mose::language

@@ -20,27 +20,36 @@ torch::Tensor packed_attention(const torch::Tensor& q_THd, const torch::Tensor& 
 torch::Tensor full_attention(const torch::Tensor& q_BPD, const torch::Tensor& k_BPD, const torch::Tensor& v_BPD,
                              int64_t heads);
 
-// Keys and values of N sequences, one pair of tensors [N, heads, capacity, d] a layer.
+// Keys and values of sequences, each in a place of its own: one pair of tensors [places, heads, capacity, d] a layer.
 class KvCache {
  public:
-  KvCache(int64_t layers, int64_t sequences, int64_t heads, int64_t capacity, int64_t head_width,
+  KvCache(int64_t layers, int64_t places, int64_t heads, int64_t capacity, int64_t head_width,
           torch::TensorOptions options);
 
-  const std::vector<int64_t>& lengths() const { return lengths_; }
+  const std::vector<int64_t>& lengths() const { return lengths_; }  // positions stored, by place
   int64_t capacity() const { return capacity_; }
-  // Keeps only these sequences, in this order (those that finished are left out).
-  void select(const std::vector<int64_t>& sequences);
+  // Room for that many positions a place; what is stored stays.
+  void reserve(int64_t capacity);
+  // A sequence begins in `place` with the first `positions` of what place `from` holds (0: with nothing).
+  void begin(int64_t place, int64_t from, int64_t positions);
+  // The places of the following plans' sequences, in this order; at first all of them. Reading is fastest where these are
+  // the places from 0 on.
+  void run(std::vector<int64_t> places);
   // Called once after all layers have run on `plan`.
   void advance(const SequencePlan& plan);
 
   // Appends the rows of layer `layer` and attends to everything stored, row by row causal. Sequence
-  // n of the plan continues sequence n of the cache. Error when the capacity is exceeded.
+  // n of the plan continues what the n-th place of run() holds. Error when the capacity is exceeded.
   torch::Tensor attend(int64_t layer, const torch::Tensor& q_THd, const torch::Tensor& k_TKd,
                        const torch::Tensor& v_TKd, const SequencePlan& plan, int64_t window = 0);
 
  private:
+  torch::Tensor attend_single_rows(torch::Tensor& keys, torch::Tensor& values, const torch::Tensor& q_THd, const torch::Tensor& k_TKd,
+                                   const torch::Tensor& v_TKd, int64_t longest, int64_t window);
+
   int64_t capacity_;
-  std::vector<int64_t> lengths_;
+  std::vector<int64_t> lengths_, places_;
+  bool in_order_ = true;  // places_ are 0, 1, ...
   std::vector<torch::Tensor> keys_, values_;
   std::map<int64_t, torch::Tensor> masks_;  // of the current decoding step by window, shared by its layers
 };

@@ -35,6 +35,15 @@ def wider(content):
     return json.dumps(value).encode()
 
 
+def with_journal(text):
+    def arrange(folder):
+        tiny_model.make_with_set(folder)
+        (folder / "answers").mkdir()
+        (folder / "answers" / "predict.partial.jsonl").write_text(text)
+
+    return arrange
+
+
 def full_disk(folder):
     tiny_model.make_with_set(folder)
     coda.full(folder / ANSWERS[0])
@@ -76,6 +85,11 @@ CASES = [
          tiny_model.make_with_set, ANSWERS),
     Case("unknown form", [*PREDICT, "--form", "three_turn"], 2, ["three_turn", "multi_turn"], tiny_model.make_with_set,
          ANSWERS),
+    Case("the beginning of another prediction", PREDICT, 2, ["{dir}/answers/predict.partial.jsonl", "model", "abc", "remove it"],
+         with_journal('{"prediction": {"model": "abc"}}\n'), ANSWERS),
+    Case("a damaged beginning", PREDICT, 3, ["{dir}/answers/predict.partial.jsonl:1", "not valid JSON"], with_journal('{"prediction"\n'),
+         ANSWERS),
+    Case("no worker", [*PREDICT, "--workers", "0"], 2, ["--workers", "0"], tiny_model.make_with_set, ANSWERS),
     Case("no such set", PREDICT, 3, ["{dir}/CODA"], tiny_model.make, ANSWERS),
     Case("truncated annotation", PREDICT, 3, ["val_0001.json", "not valid JSON"], with_set(coda.truncated), ANSWERS),
     Case("box outside the image", PREDICT, 3, ["val_0001.json", "[60, 20, 30, 16]", "64 x 48"],

@@ -91,17 +91,47 @@ TEST_P(KvCacheWindow, PrefillAndSingleRowsEqualOnePass) {
   EXPECT_EQ(cache.lengths(), (std::vector<int64_t>{7, 5}));
 }
 
-TEST(KvCache, KeepsTheChosenSequences) {
-  const auto in = random_inputs(8, 2, 2, 4);
-  KvCache cache(1, 2, 2, 5, 4, torch::dtype(torch::kFloat64));
-  const auto first = make_plan({3, 3});
-  const auto prefix = [](const Tensor& x) { return torch::cat({x.slice(0, 0, 3), x.slice(0, 4, 7)}); };
-  cache.attend(0, prefix(in.q), prefix(in.k), prefix(in.v), first);
-  cache.advance(first);
-  cache.select({1});
-  const auto out = cache.attend(0, in.q.slice(0, 7, 8), in.k.slice(0, 7, 8), in.v.slice(0, 7, 8), make_plan({1}, torch::kCPU, {3}));
-  const auto whole = packed_attention(in.q, in.k, in.v, make_plan({4, 4}));
-  EXPECT_TRUE(torch::allclose(out, whole.slice(0, 7, 8), 1e-9, 1e-9));
+// Rows [from, to) of sequence n of two that are 7 and 5 rows long.
+Tensor part(const Tensor& x, int64_t n, int64_t from, int64_t to) { return x.slice(0, 7 * n + from, 7 * n + to); }
+
+TEST_P(KvCacheWindow, SequencesRunInAnyPlaceAndMove) {
+  const auto in = random_inputs(12, 4, 2, 6);
+  const auto whole = packed_attention(in.q, in.k, in.v, make_plan({7, 5}), GetParam());
+  KvCache cache(1, 4, 2, 4, 6, torch::dtype(torch::kFloat64));
+  struct Piece {
+    int64_t place, sequence, from, to;
+  };
+  const auto step = [&](const std::vector<Piece>& pieces) {
+    std::vector<int64_t> places, lengths, starts;
+    std::vector<Tensor> q, k, v, expected;
+    for (const auto& p : pieces) {
+      places.push_back(p.place);
+      lengths.push_back(p.to - p.from);
+      starts.push_back(p.from);
+      q.push_back(part(in.q, p.sequence, p.from, p.to));
+      k.push_back(part(in.k, p.sequence, p.from, p.to));
+      v.push_back(part(in.v, p.sequence, p.from, p.to));
+      expected.push_back(part(whole, p.sequence, p.from, p.to));
+    }
+    cache.run(places);
+    const auto plan = make_plan(lengths, torch::kCPU, starts);
+    const auto out = cache.attend(0, torch::cat(q), torch::cat(k), torch::cat(v), plan, GetParam());
+    cache.advance(plan);
+    EXPECT_TRUE(torch::allclose(out, torch::cat(expected), 1e-9, 1e-9));
+  };
+  step({{3, 0, 0, 3}});
+  step({{1, 1, 0, 2}});
+  step({{3, 0, 3, 4}, {1, 1, 2, 3}});  // single rows, places in no order
+  cache.reserve(8);
+  cache.begin(0, 3, 4);  // the first sequence moves
+  step({{0, 0, 4, 5}, {1, 1, 3, 4}});  // single rows of the places from 0 on
+  cache.begin(2, 0, 3);  // another begins as it did
+  step({{2, 0, 3, 6}, {1, 1, 4, 5}});
+  cache.begin(1, 1, 0);  // a place is used again
+  step({{1, 0, 0, 7}});
+  EXPECT_EQ(cache.lengths(), (std::vector<int64_t>{5, 7, 6, 4}));
+  EXPECT_THROW(cache.begin(2, 3, 5), Error);
+  EXPECT_THROW(cache.run({4}), Error);
 }
 
 TEST(KvCache, RefusesMoreThanItsCapacity) {
