@@ -11,7 +11,9 @@ add_library(mose_flags INTERFACE)
 target_compile_features(mose_flags INTERFACE cxx_std_20)
 target_compile_options(mose_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wno-unused-parameter -Wno-missing-field-initializers -fdiagnostics-color=auto>
-  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${MOSE_WERROR}>>:-Werror>)
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${MOSE_WERROR}>>:-Werror>
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-unused-parameter>
+  $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${MOSE_WERROR}>>:-Werror=all-warnings>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports false positives of these in its own library at -O2.
   target_compile_options(mose_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict
@@ -43,12 +45,23 @@ function(mose_library folder)
   endif()
 endfunction()
 
-# mose_test(<folder> SOURCES a_test.cpp ... [LINK targets ...]) makes test_<folder>, one CTest entry a test case.
+# mose_test(<folder> [KERNELS] SOURCES a_test.cpp ... [LINK targets ...]) makes test_<folder>, a CTest entry.
+# With KERNELS it is test_<folder>_kernels: CUDA kernels that the CPU runs (tests/support/cuda_on_cpu.h), without mose_<folder>,
+# which has those of the GPU under the same names.
 function(mose_test folder)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
-  set(target test_${folder})
+  cmake_parse_arguments(ARG "KERNELS" "" "SOURCES;LINK" ${ARGN})
+  set(name ${folder})
+  set(library mose::${folder})
+  if(ARG_KERNELS)
+    set(name ${folder}_kernels)
+    set(library mose::core LibTorch::LibTorch)
+  endif()
+  set(target test_${name})
   add_executable(${target} ${ARG_SOURCES})
-  target_link_libraries(${target} PRIVATE mose::${folder} ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main mose_flags)
+  if(ARG_KERNELS)
+    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  endif()
+  target_link_libraries(${target} PRIVATE ${library} ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main mose_flags)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(${target} PRIVATE MOSE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
     MOSE_BINARY_DIR="${PROJECT_BINARY_DIR}")
@@ -58,8 +71,8 @@ function(mose_test folder)
     set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
     target_compile_options(${target} PRIVATE -fPIC)
   endif()
-  add_test(NAME unit.${folder} COMMAND ${target} --gtest_brief=1)
-  set_tests_properties(unit.${folder} PROPERTIES TIMEOUT 600)
+  add_test(NAME unit.${name} COMMAND ${target} --gtest_brief=1)
+  set_tests_properties(unit.${name} PROPERTIES TIMEOUT 600)
 endfunction()
 
 # mose_script_test(<name> [TIMEOUT seconds] COMMAND ...) makes a CTest entry of a script; MOSE_PYTHON is the

@@ -78,11 +78,10 @@ class ShardedAdamW::Impl {
       pieces.push_back(&share.piece);
       gradients.push_back(share.flat);
     }
-    optim::update(pieces, gradients, config_, learning_rate);
     // The buckets have done their service as gradients, and carry the new parameters to everyone.
+    optim::update(pieces, gradients, gradients, config_, learning_rate);
     for (const Share& share : shares_) {
-      share.flat.copy_(share.piece.weight);
-      if (master(share)) share.parameter_part.copy_(share.flat);
+      if (any_[share.parameter] && master(share)) share.parameter_part.copy_(share.flat);
     }
     for (Bucket& bucket : buckets_.buckets()) work_.push_back(group_->all_gather(bucket.flat, own(bucket)));
     for (size_t b = 0; b < work_.size(); ++b) {

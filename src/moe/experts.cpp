@@ -14,7 +14,7 @@
 namespace mose::moe {
 namespace {
 
-class SwigluExperts : public Experts, public nn::TakesLora {
+class SwigluExperts : public Experts, public ExpertsOnDevice, public nn::TakesLora {
  public:
   SwigluExperts(int64_t experts, int64_t width, int64_t intermediate) {
     const double in = 1.0 / std::sqrt(static_cast<double>(width));
@@ -27,12 +27,18 @@ class SwigluExperts : public Experts, public nn::TakesLora {
 
   torch::Tensor forward(const torch::Tensor& rows_RD, const std::vector<int64_t>& counts_E) override {
     check_rows(rows_RD, counts_E, gate_up_.size(0), gate_up_.size(2));
-    const auto device = rows_RD.device().type();
-    const auto type = at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device)
-                                                                : gate_up_.scalar_type();
+    const auto type = product_type(rows_RD);
     const torch::Tensor rows = rows_RD.to(type), gate_up = gate_up_.to(type), down = down_.to(type);
     if (gate_up_lora_ || down_lora_) return adapted(rows, gate_up, down, counts_E).to(rows_RD.scalar_type());
-    return stacked_swiglu(rows, gate_up, down, counts_E, choose_product(rows, down.size(2))).to(rows_RD.scalar_type());
+    return stacked_swiglu(rows, gate_up, down, counts_E, choose_product(rows, type, down.size(2))).to(rows_RD.scalar_type());
+  }
+
+  bool serve(const torch::Tensor& x_TD) const override {
+    return !gate_up_lora_ && !down_lora_ && choose_product(x_TD, product_type(x_TD), down_.size(2)) == GroupedProduct::kGrouped;
+  }
+  torch::Tensor forward_on_device(const torch::Tensor& rows_RD, const torch::Tensor& ends_E) override {
+    const auto type = product_type(rows_RD);
+    return grouped_swiglu(rows_RD.to(type), gate_up_.to(type), down_.to(type), ends_E).to(rows_RD.scalar_type());
   }
 
   std::vector<nn::LoraPlace> lora_places() override {
@@ -40,6 +46,11 @@ class SwigluExperts : public Experts, public nn::TakesLora {
   }
 
  private:
+  torch::Dtype product_type(const torch::Tensor& rows_RD) const {
+    const auto device = rows_RD.device().type();
+    return at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device) : gate_up_.scalar_type();
+  }
+
   // Expert by expert, each product with its adapter's.
   torch::Tensor adapted(const torch::Tensor& rows_RD, const torch::Tensor& gate_up, const torch::Tensor& down,
                         const std::vector<int64_t>& counts_E) const {

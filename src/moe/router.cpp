@@ -5,7 +5,6 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
-#include "mose/moe/dispatch.h"
 #include "mose/nn/init.h"
 #include "moe/router_parts.h"
 
@@ -49,12 +48,6 @@ torch::Tensor linear_float32(const torch::Tensor& x_TD, const torch::Tensor& wei
 torch::Tensor router_weight(int64_t rows, int64_t width) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(width));
   return nn::uniform({rows, width}, bound);
-}
-
-void choose_experts(Routing& routing, const Config& config) {
-  routing.experts_TK = top_k_indices(routing.probabilities_TE.detach(), config.top_k);
-  const torch::Tensor chosen_TK = routing.probabilities_TE.gather(1, routing.experts_TK);
-  routing.weights_TK = config.normalise_top_k ? chosen_TK / chosen_TK.sum(1, /*keepdim=*/true) : chosen_TK;
 }
 
 }  // namespace mose::moe

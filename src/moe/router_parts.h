@@ -15,6 +15,8 @@ torch::Tensor router_weight(int64_t rows, int64_t width);
 
 // Fills weights_TK and experts_TK from probabilities_TE.
 void choose_experts(Routing& routing, const Config& config);
+// The same, and probabilities_TE, from logits_TE: on a GPU in one kernel.
+void choose_by_softmax(Routing& routing, const Config& config);
 
 std::shared_ptr<Router> make_topk_router(const Config& config, int64_t width, const SkillMap& map);
 std::shared_ptr<Router> make_skill_router(const Config& config, int64_t width, const SkillMap& map);

@@ -13,8 +13,7 @@ class TopKRouter : public Router {
   Routing forward(const torch::Tensor& x_TD) override {
     Routing routing;
     routing.logits_TE = linear_float32(x_TD, weight_);
-    routing.probabilities_TE = routing.logits_TE.softmax(1);
-    choose_experts(routing, config_);
+    choose_by_softmax(routing, config_);
     return routing;
   }
 

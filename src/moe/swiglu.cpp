@@ -50,10 +50,10 @@ void multiply(Tensor out_RO, const Tensor& x_RD, const Tensor& weight_OD) {
 class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& rows, const Tensor& gate_up, const Tensor& down,
-                        const std::vector<int64_t>& counts_E, bool grouped) {
+                        const std::vector<int64_t>& counts_E, const std::optional<Tensor>& ends_E) {
+    const Tensor ends = ends_E.value_or(Tensor());
     Tensor pre, out;
-    if (grouped) {
-      const Tensor ends = row_ends(counts_E, rows.device());
+    if (ends.defined()) {  // grouped
       pre = at::_grouped_mm(rows, gate_up.transpose(1, 2), ends);
       out = at::_grouped_mm(nn::silu_mul_halves(pre), down.transpose(1, 2), ends);
     } else {
@@ -66,20 +66,18 @@ class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
       });
     }
     // Frozen experts need no rows in the backward pass.
-    ctx->save_for_backward({gate_up.requires_grad() ? rows : Tensor(), gate_up, down, pre});
+    ctx->save_for_backward({gate_up.requires_grad() ? rows : Tensor(), gate_up, down, pre, ends});
     ctx->saved_data["counts"] = counts_E;
-    ctx->saved_data["grouped"] = grouped;
     return out;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor &rows = saved[0], &gate_up = saved[1], &down = saved[2], &pre = saved[3];
+    const Tensor &rows = saved[0], &gate_up = saved[1], &down = saved[2], &pre = saved[3], &ends = saved[4];
     const std::vector<int64_t> counts_E = ctx->saved_data["counts"].toIntVector();
     const Tensor grad_out = grads[0].contiguous();
     Tensor grad_rows, grad_gate_up, grad_down;
-    if (ctx->saved_data["grouped"].toBool()) {
-      const Tensor ends = row_ends(counts_E, pre.device());
+    if (ends.defined()) {
       const Tensor grad_pre = at::empty_like(pre);
       const Tensor hidden = nn::silu_mul_halves_backward(at::_grouped_mm(grad_out, down, ends), pre, grad_pre);
       if (ctx->needs_input_grad(0)) grad_rows = at::_grouped_mm(grad_pre, gate_up, ends);
@@ -106,21 +104,25 @@ class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
         }
       });
     }
-    return {grad_rows, grad_gate_up, grad_down, Tensor(), Tensor()};
+    return {grad_rows, grad_gate_up, grad_down, Tensor(), Tensor()};  // and nothing for counts and ends
   }
 };
 
 }  // namespace
 
-GroupedProduct choose_product(const Tensor& rows_RD, int64_t intermediate) {
+GroupedProduct choose_product(const Tensor& rows_RD, torch::Dtype type, int64_t intermediate) {
   const bool aligned = rows_RD.size(1) % 8 == 0 && intermediate % 8 == 0;
-  return rows_RD.is_cuda() && rows_RD.scalar_type() == torch::kBFloat16 && aligned ? GroupedProduct::kGrouped
-                                                                                  : GroupedProduct::kLoop;
+  return rows_RD.is_cuda() && type == torch::kBFloat16 && aligned ? GroupedProduct::kGrouped : GroupedProduct::kLoop;
 }
 
 Tensor stacked_swiglu(const Tensor& rows_RD, const Tensor& gate_up, const Tensor& down,
                       const std::vector<int64_t>& counts_E, GroupedProduct product) {
-  return StackedSwiglu::apply(rows_RD.contiguous(), gate_up, down, counts_E, product == GroupedProduct::kGrouped);
+  const auto ends = product == GroupedProduct::kGrouped ? std::optional(row_ends(counts_E, rows_RD.device())) : std::nullopt;
+  return StackedSwiglu::apply(rows_RD.contiguous(), gate_up, down, counts_E, ends);
+}
+
+Tensor grouped_swiglu(const Tensor& rows_RD, const Tensor& gate_up, const Tensor& down, const Tensor& ends_E) {
+  return StackedSwiglu::apply(rows_RD.contiguous(), gate_up, down, std::vector<int64_t>{}, std::optional(ends_E));
 }
 
 }  // namespace mose::moe

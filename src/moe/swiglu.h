@@ -13,13 +13,17 @@ namespace mose::moe {
 // skipped. kGrouped: at::_grouped_mm, one kernel for all experts where the device has one.
 enum class GroupedProduct { kLoop, kGrouped };
 
-// The faster one by measurement: kLoop but for bfloat16 on CUDA with 16-byte aligned rows.
-GroupedProduct choose_product(const torch::Tensor& rows_RD, int64_t intermediate);
+// The faster one by measurement: kLoop but for bfloat16 on CUDA with 16-byte aligned rows. `type` is what the products are
+// computed in.
+GroupedProduct choose_product(const torch::Tensor& rows_RD, torch::Dtype type, int64_t intermediate);
 
 // out[r] = down_e (silu(gate_e x_r) * up_e x_r) for the rows r of expert e. One floating type
 // throughout. gate_up [E, 2F, D], down [E, D, F]; sum of counts = R.
 torch::Tensor stacked_swiglu(const torch::Tensor& rows_RD, const torch::Tensor& gate_up,
                              const torch::Tensor& down, const std::vector<int64_t>& counts_E,
                              GroupedProduct product);
+// The same by kGrouped, from where the rows of each expert end (int32, on the device).
+torch::Tensor grouped_swiglu(const torch::Tensor& rows_RD, const torch::Tensor& gate_up, const torch::Tensor& down,
+                             const torch::Tensor& ends_E);
 
 }  // namespace mose::moe

@@ -6,6 +6,7 @@
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "nn/cpu/tensors.h"
+#include "nn/cuda/tensors.h"
 #include "nn/product.h"
 
 namespace mose::nn {
@@ -23,21 +24,39 @@ class FusedRmsNorm : public torch::autograd::Function<FusedRmsNorm> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, double eps) {
     const int64_t width = x.size(-1), rows = x.numel() / width;
     const Tensor y = at::empty_like(x), scale = at::empty({rows}, x.options().dtype(torch::kFloat32));
+    ctx->save_for_backward({x, weight, scale});
+    if (x.is_cuda()) {
+      cuda::with_kernels(x, [&]<class T>(auto stream, T) {
+        cuda::rms_norm(stream, cuda::in<T>(x), cuda::in<T>(weight), cuda::out<T>(y), cuda::out<float>(scale), rows, width,
+                       static_cast<float>(eps));
+      });
+      return y;
+    }
     cpu::with_kernels(x, [&]<class T>(const auto& k, T) {
       cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
         k.rms_norm(cpu::in<T>(x), cpu::in<T>(weight), cpu::out<T>(y), cpu::out<float>(scale), begin, end, width,
                    static_cast<float>(eps));
       });
     });
-    ctx->save_for_backward({x, weight, scale});
     return y;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], &scale = saved[2], grad = grads[0].contiguous();
-    const int64_t width = x.size(-1), rows = x.numel() / width, blocks = (rows + kNormBlock - 1) / kNormBlock;
-    const Tensor dx = at::empty_like(x), parts = at::zeros({blocks, width}, scale.options());
+    const int64_t width = x.size(-1), rows = x.numel() / width;
+    const bool weight_learns = ctx->needs_input_grad(1);
+    const Tensor dx = at::empty_like(x);
+    if (x.is_cuda()) {
+      const Tensor parts = weight_learns ? at::empty({(rows + cuda::kNormRows - 1) / cuda::kNormRows, width}, scale.options()) : Tensor();
+      cuda::with_kernels(x, [&]<class T>(auto stream, T) {
+        cuda::rms_norm_backward(stream, cuda::in<T>(grad), cuda::in<T>(x), cuda::in<T>(weight), cuda::in<float>(scale),
+                                cuda::out<T>(dx), weight_learns ? cuda::out<float>(parts) : nullptr, rows, width);
+      });
+      return {dx, weight_learns ? parts.sum(0).to(weight.scalar_type()) : Tensor(), Tensor()};
+    }
+    const int64_t blocks = (rows + kNormBlock - 1) / kNormBlock;
+    const Tensor parts = at::zeros({blocks, width}, scale.options());
     cpu::with_kernels(x, [&]<class T>(const auto& k, T) {
       cpu::for_rows(blocks, kNormBlock * width, [&](int64_t begin, int64_t end) {
         for (int64_t b = begin; b < end; ++b) {
@@ -46,7 +65,7 @@ class FusedRmsNorm : public torch::autograd::Function<FusedRmsNorm> {
         }
       });
     });
-    return {dx, ctx->needs_input_grad(1) ? parts.sum(0).to(weight.scalar_type()) : Tensor(), Tensor()};
+    return {dx, weight_learns ? parts.sum(0).to(weight.scalar_type()) : Tensor(), Tensor()};
   }
 };
 
@@ -56,6 +75,12 @@ class FusedSiluMul : public torch::autograd::Function<FusedSiluMul> {
     ctx->save_for_backward({gate, up});
     const int64_t width = gate.size(-1), rows = gate.numel() / width;
     const Tensor hidden = at::empty_like(gate);
+    if (gate.is_cuda()) {
+      cuda::with_kernels(gate, [&]<class T>(auto stream, T) {
+        cuda::silu_mul(stream, cuda::in<T>(gate), cuda::in<T>(up), width, cuda::out<T>(hidden), rows, width);
+      });
+      return hidden;
+    }
     cpu::with_kernels(gate, [&]<class T>(const auto& k, T) {
       cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
         k.silu_mul(cpu::in<T>(gate), cpu::in<T>(up), width, cpu::out<T>(hidden), begin, end, width);
@@ -69,6 +94,13 @@ class FusedSiluMul : public torch::autograd::Function<FusedSiluMul> {
     const Tensor &gate = saved[0], &up = saved[1], grad = grads[0].contiguous();
     const int64_t width = gate.size(-1), rows = gate.numel() / width;
     const Tensor grad_gate = at::empty_like(gate), grad_up = at::empty_like(up);
+    if (gate.is_cuda()) {
+      cuda::with_kernels(gate, [&]<class T>(auto stream, T) {
+        cuda::silu_mul_backward<T>(stream, cuda::in<T>(grad), cuda::in<T>(gate), cuda::in<T>(up), width, cuda::out<T>(grad_gate),
+                                   cuda::out<T>(grad_up), width, nullptr, rows, width);
+      });
+      return {grad_gate, grad_up};
+    }
     cpu::with_kernels(gate, [&]<class T>(const auto& k, T) {
       cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
         k.silu_mul_backward(cpu::in<T>(grad), cpu::in<T>(gate), cpu::in<T>(up), width, cpu::out<T>(grad_gate),
@@ -99,14 +131,17 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
   }
 };
 
+bool has_kernels(const Tensor& t) { return cpu::has_kernels(t) || cuda::has_kernels(t); }
+
 bool same_kind(const Tensor& a, const Tensor& b) {
-  return cpu::has_kernels(a) && b.is_cpu() && a.scalar_type() == b.scalar_type() && a.is_contiguous() && b.is_contiguous();
+  return has_kernels(a) && b.device() == a.device() && a.scalar_type() == b.scalar_type() && a.is_contiguous() && b.is_contiguous();
 }
 
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  if (x.numel() == 0 || !same_kind(x, weight) || weight.sizes() != x.sizes().slice(x.dim() - 1)) {
+  if (x.numel() == 0 || !same_kind(x, weight) || weight.sizes() != x.sizes().slice(x.dim() - 1) ||
+      (x.is_cuda() && x.size(-1) > cuda::kWidestNorm)) {
     return at::rms_norm(x, weight.sizes(), weight, eps);
   }
   return FusedRmsNorm::apply(x, weight, eps);
@@ -119,10 +154,17 @@ Tensor silu_mul(const Tensor& gate, const Tensor& up) {
 
 Tensor silu_mul_halves(const Tensor& gate_up_RF2) {
   const int64_t rows = gate_up_RF2.size(0), width = gate_up_RF2.size(1) / 2;
-  if (!cpu::has_kernels(gate_up_RF2) || !gate_up_RF2.is_contiguous()) {
+  if (!has_kernels(gate_up_RF2) || !gate_up_RF2.is_contiguous()) {
     return at::silu(gate_up_RF2.narrow(1, 0, width)) * gate_up_RF2.narrow(1, width, width);
   }
   const Tensor hidden = at::empty({rows, width}, gate_up_RF2.options());
+  if (gate_up_RF2.is_cuda()) {
+    cuda::with_kernels(gate_up_RF2, [&]<class T>(auto stream, T) {
+      const T* in = cuda::in<T>(gate_up_RF2);
+      cuda::silu_mul(stream, in, in + width, 2 * width, cuda::out<T>(hidden), rows, width);
+    });
+    return hidden;
+  }
   cpu::with_kernels(gate_up_RF2, [&]<class T>(const auto& k, T) {
     const T* in = cpu::in<T>(gate_up_RF2);
     cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
@@ -134,7 +176,7 @@ Tensor silu_mul_halves(const Tensor& gate_up_RF2) {
 
 Tensor silu_mul_halves_backward(const Tensor& grad_RF, const Tensor& gate_up_RF2, const Tensor& grad_RF2) {
   const int64_t rows = gate_up_RF2.size(0), width = gate_up_RF2.size(1) / 2;
-  if (!cpu::has_kernels(gate_up_RF2) || !gate_up_RF2.is_contiguous() || !grad_RF2.is_contiguous()) {
+  if (!has_kernels(gate_up_RF2) || !gate_up_RF2.is_contiguous() || !grad_RF2.is_contiguous()) {
     const Tensor gate = gate_up_RF2.narrow(1, 0, width), up = gate_up_RF2.narrow(1, width, width), silu = at::silu(gate);
     Tensor grad_gate = grad_RF2.narrow(1, 0, width), grad_up = grad_RF2.narrow(1, width, width);
     at::mul_out(grad_up, grad_RF, silu);
@@ -142,6 +184,15 @@ Tensor silu_mul_halves_backward(const Tensor& grad_RF, const Tensor& gate_up_RF2
     return silu * up;
   }
   const Tensor grad = grad_RF.contiguous(), hidden = at::empty({rows, width}, gate_up_RF2.options());
+  if (gate_up_RF2.is_cuda()) {
+    cuda::with_kernels(gate_up_RF2, [&]<class T>(auto stream, T) {
+      const T* in = cuda::in<T>(gate_up_RF2);
+      T* to = cuda::out<T>(grad_RF2);
+      cuda::silu_mul_backward(stream, cuda::in<T>(grad), in, in + width, 2 * width, to, to + width, 2 * width, cuda::out<T>(hidden),
+                              rows, width);
+    });
+    return hidden;
+  }
   cpu::with_kernels(gate_up_RF2, [&]<class T>(const auto& k, T) {
     const T* in = cpu::in<T>(gate_up_RF2);
     T* to = cpu::out<T>(grad_RF2);
@@ -155,7 +206,7 @@ Tensor silu_mul_halves_backward(const Tensor& grad_RF, const Tensor& gate_up_RF2
 
 bool multiply_few_rows(const Tensor& x_RD, const Tensor& weight_OD, const Tensor& out_RO) {
   const int64_t rows = x_RD.size(0), width = x_RD.size(1), outputs = weight_OD.size(0);
-  if (rows == 0 || rows > kFewRows || at::GradMode::is_enabled() || at::autocast::is_autocast_enabled(at::kCPU) ||
+  if (rows == 0 || rows > kFewRows || !x_RD.is_cpu() || at::GradMode::is_enabled() || at::autocast::is_autocast_enabled(at::kCPU) ||
       !same_kind(x_RD, weight_OD) || !same_kind(x_RD, out_RO)) {
     return false;
   }

@@ -4,6 +4,7 @@
 
 #include "mose/core/error.h"
 #include "nn/cpu/tensors.h"
+#include "nn/cuda/tensors.h"
 
 namespace mose::nn {
 
@@ -44,6 +45,13 @@ using torch::autograd::variable_list;
 Tensor turned(const Tensor& x_THd, const Tensor& cos, const Tensor& sin, float sign) {
   const int64_t rows = x_THd.size(0), heads = x_THd.size(1), width = x_THd.size(2), half = cos.size(-1);
   const Tensor out = at::empty(x_THd.sizes(), x_THd.options());
+  if (x_THd.is_cuda()) {
+    cuda::with_kernels(x_THd, [&]<class T>(auto stream, T) {
+      cuda::rotate(stream, cuda::in<T>(x_THd), x_THd.stride(0), cuda::in<float>(cos), cuda::in<float>(sin), sign, cuda::out<T>(out),
+                   rows, heads, width, half);
+    });
+    return out;
+  }
   cpu::with_kernels(x_THd, [&]<class T>(const auto& k, T) {
     cpu::for_rows(rows, heads * width, [&](int64_t begin, int64_t end) {
       k.rotate(cpu::in<T>(x_THd), x_THd.stride(0), cpu::in<float>(cos), cpu::in<float>(sin), sign, cpu::out<T>(out), begin, end,
@@ -69,7 +77,7 @@ class FusedRotary : public torch::autograd::Function<FusedRotary> {
 }  // namespace
 
 torch::Tensor apply_rotary(const torch::Tensor& x_THd, const RotaryTable& table) {
-  if (cpu::has_kernels(x_THd) && table.cos_T1h.is_contiguous() && table.sin_T1h.is_contiguous() &&
+  if ((cpu::has_kernels(x_THd) || cuda::has_kernels(x_THd)) && table.cos_T1h.is_contiguous() && table.sin_T1h.is_contiguous() &&
       table.cos_T1h.scalar_type() == torch::kFloat32) {
     const bool rows_whole = x_THd.stride(2) == 1 && x_THd.stride(1) == x_THd.size(2);
     return FusedRotary::apply(rows_whole ? x_THd : x_THd.contiguous(), table.cos_T1h, table.sin_T1h);

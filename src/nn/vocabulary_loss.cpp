@@ -5,6 +5,7 @@
 #include "mose/core/strings.h"
 #include "mose/nn/fused.h"
 #include "nn/cpu/tensors.h"
+#include "nn/cuda/tensors.h"
 #include "nn/product.h"
 
 namespace mose::nn {
@@ -14,10 +15,10 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kChunkRows = 512;
+constexpr int64_t kChunkRows = 512, kGpuChunkRows = 2048;  // the weight's gradient is added up once a chunk
 
 void check_targets(const Tensor& targets_R, int64_t classes) {
-  if (!targets_R.is_cpu()) return;  // elsewhere it would make the device wait
+  if (!targets_R.is_cpu()) return;  // elsewhere the kernel does, which does not make the host wait
   const int64_t* target = targets_R.const_data_ptr<int64_t>();
   for (int64_t r = 0; r < targets_R.numel(); ++r) {
     if (target[r] < 0 || target[r] >= classes) {
@@ -26,9 +27,28 @@ void check_targets(const Tensor& targets_R, int64_t classes) {
   }
 }
 
+// The logits of rows: in `buffer` and the products' own type where there is one, else in float32.
+Tensor logits_of(const Tensor& x_RD, const Tensor& weight_VD, const Tensor& bias_V, const Tensor& buffer) {
+  if (!buffer.defined()) {
+    return product(x_RD, weight_VD, bias_V.defined() ? std::optional(bias_V) : std::nullopt).to(torch::kFloat32);
+  }
+  Tensor logits_RV = buffer.narrow(0, 0, x_RD.size(0));
+  if (bias_V.defined()) at::addmm_out(logits_RV, bias_V, x_RD, weight_VD.t());
+  else at::mm_out(logits_RV, x_RD, weight_VD.t());
+  return logits_RV;
+}
+
 // The losses of rows with these logits, which are overwritten by weights times their gradient where there are weights.
 Tensor row_losses(Tensor& logits_RV, const Tensor& targets_R, const Tensor& weights_R) {
   const int64_t rows = logits_RV.size(0), classes = logits_RV.size(1);
+  if (cuda::has_kernels(logits_RV)) {
+    const Tensor losses_R = at::empty({rows}, logits_RV.options().dtype(torch::kFloat32));
+    cuda::with_kernels(logits_RV, [&]<class T>(auto stream, T) {
+      cuda::cross_entropy(stream, cuda::out<T>(logits_RV), cuda::in<int64_t>(targets_R),
+                          weights_R.defined() ? cuda::in<float>(weights_R) : nullptr, cuda::out<float>(losses_R), rows, classes);
+    });
+    return losses_R;
+  }
   if (logits_RV.is_cpu()) {
     const Tensor losses_R = at::empty({rows}, logits_RV.options());
     cpu::for_rows(rows, classes, [&](int64_t begin, int64_t end) {
@@ -55,15 +75,18 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     const auto device = hidden.device().type();
     const auto type = at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device) : weight.scalar_type();
     const Tensor x = hidden.to(type), w = weight.to(type), b = bias ? bias->to(type) : Tensor();
-    const int64_t rows = x.size(0), chunks = std::max<int64_t>(1, (rows + kChunkRows - 1) / kChunkRows);
+    const int64_t most = x.is_cuda() ? kGpuChunkRows : kChunkRows;
+    const int64_t rows = x.size(0), chunks = std::max<int64_t>(1, (rows + most - 1) / most);
     const bool for_hidden = with_gradient && hidden.requires_grad(), for_weight = with_gradient && weight.requires_grad(),
                for_bias = with_gradient && bias && bias->requires_grad();
     Tensor grad_x = for_hidden ? at::empty_like(x) : Tensor(), grad_w, grad_b;
+    // A GPU's kernel reads the products' own type, and all chunks share one memory.
+    const Tensor buffer = cuda::has_kernels(x) ? at::empty({(rows + chunks - 1) / chunks, w.size(0)}, x.options()) : Tensor();
     std::vector<Tensor> losses;
     for (int64_t c = 0; c < chunks; ++c) {
       const int64_t begin = rows * c / chunks, n = rows * (c + 1) / chunks - begin;
       const Tensor x_c = x.narrow(0, begin, n);
-      Tensor logits = product(x_c, w, b.defined() ? std::optional(b) : std::nullopt).to(torch::kFloat32);
+      Tensor logits = logits_of(x_c, w, b, buffer);
       losses.push_back(row_losses(logits, targets_R.narrow(0, begin, n),
                                   with_gradient ? weights_R.narrow(0, begin, n) : Tensor()));
       const Tensor grad = logits.to(type);
@@ -74,7 +97,10 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
         else if (type == torch::kFloat32) grad_w.addmm_(grad.t(), x_c);
         else grad_w.add_(at::mm(grad.t(), x_c));
       }
-      if (for_bias) grad_b = c == 0 ? logits.sum(0) : grad_b + logits.sum(0);
+      if (for_bias) {
+        const Tensor sum = logits.sum(0, false, torch::kFloat32);
+        grad_b = c == 0 ? sum : grad_b + sum;
+      }
     }
     // In the types of what they belong to.
     if (for_hidden) grad_x = grad_x.to(hidden.scalar_type());

@@ -30,16 +30,14 @@ AdamW::~AdamW() = default;
 void AdamW::step(double learning_rate) {
   const torch::NoGradGuard no_grad;
   std::vector<AdamWPiece*> pieces;
-  std::vector<Tensor> gradients;
+  std::vector<Tensor> gradients, rounded;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     if (!parameters_[i].tensor.grad().defined()) continue;
     pieces.push_back(&pieces_[i]);
     gradients.push_back(parameters_[i].tensor.grad());
+    rounded.push_back(has_master(i) ? parameters_[i].tensor : Tensor());
   }
-  update(pieces, gradients, config_, learning_rate);
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    if (has_master(i) && parameters_[i].tensor.grad().defined()) parameters_[i].tensor.copy_(pieces_[i].weight);
-  }
+  update(pieces, gradients, rounded, config_, learning_rate);
 }
 
 void AdamW::zero_grad() {

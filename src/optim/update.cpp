@@ -7,6 +7,8 @@
 #include "mose/core/error.h"
 #include "mose/core/patterns.h"
 #include "mose/core/strings.h"
+#include "nn/cuda/tensors.h"
+#include "optim/cuda/adamw.h"
 
 namespace mose::optim {
 
@@ -66,14 +68,67 @@ std::vector<std::pair<std::string, Tensor>> AdamWPiece::tensors(bool master) con
   return out;
 }
 
-void update(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& gradients, const AdamWConfig& config,
-            double learning_rate) {
+namespace {
+
+// Whether the kernel takes them all: of one device, their elements one behind the other.
+bool has_kernel(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& rounded) {
+  const auto device = pieces.front()->weight.device();
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    for (const Tensor& t : {pieces[i]->weight, pieces[i]->exp_avg, pieces[i]->exp_avg_sq, pieces[i]->step}) {
+      if (!nn::cuda::has_kernels(t) || t.device() != device || !t.is_contiguous()) return false;
+    }
+    if (rounded[i].defined() && (!nn::cuda::has_kernels(rounded[i]) || !rounded[i].is_contiguous())) return false;
+  }
+  return true;
+}
+
+void update_on_gpu(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& gradients, const std::vector<Tensor>& rounded,
+                   const AdamWConfig& config, double learning_rate) {
+  std::vector<Tensor> steps, kept;  // kept until the kernel is in its stream
+  std::vector<cuda::Task> tasks;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const AdamWPiece& piece = *pieces[i];
+    const auto& gradient = kept.emplace_back(nn::cuda::has_kernels(gradients[i]) ? gradients[i].contiguous()
+                                                                                 : gradients[i].to(torch::kFloat32).contiguous());
+    cuda::Task task{};
+    task.weight = nn::cuda::out<float>(piece.weight);
+    task.exp_avg = nn::cuda::out<float>(piece.exp_avg);
+    task.exp_avg_sq = nn::cuda::out<float>(piece.exp_avg_sq);
+    task.gradient = gradient.const_data_ptr();
+    task.gradient_is_half = gradient.scalar_type() == torch::kBFloat16;
+    if (rounded[i].defined()) {
+      task.rounded = rounded[i].mutable_data_ptr();
+      task.rounded_is_half = rounded[i].scalar_type() == torch::kBFloat16;
+    }
+    task.step = nn::cuda::in<float>(piece.step);
+    task.elements = piece.weight.numel();
+    task.rate = static_cast<float>(learning_rate * piece.settings.scale);
+    task.decay = static_cast<float>(piece.settings.decay);
+    tasks.push_back(task);
+    steps.push_back(piece.step);
+    // Autograd learns of changes by them, as of those of any operation.
+    for (const Tensor& changed : {piece.weight, rounded[i]}) {
+      if (changed.defined()) changed.unsafeGetTensorImpl()->bump_version();
+    }
+  }
+  at::_foreach_add_(steps, 1);
+  nn::cuda::on_stream(pieces.front()->weight, [&](auto stream) {
+    cuda::update(stream, tasks, cuda::Settings{config.beta1, config.beta2, config.epsilon});
+  });
+}
+
+}  // namespace
+
+void update(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& gradients, const std::vector<Tensor>& rounded,
+            const AdamWConfig& config, double learning_rate) {
   const torch::NoGradGuard no_grad;
+  if (pieces.empty()) return;
+  if (has_kernel(pieces, rounded)) return update_on_gpu(pieces, gradients, rounded, config, learning_rate);
   struct Group {
     std::vector<Tensor> weights, gradients, exp_avgs, exp_avg_sqs, steps;
   };
   // A few at a time, since gradients of a shorter type are held in float32 too; a GPU wants larger pieces.
-  const int64_t most = pieces.empty() || pieces.front()->weight.is_cpu() ? 2 << 20 : 64 << 20;
+  const int64_t most = pieces.front()->weight.is_cpu() ? 2 << 20 : 64 << 20;
   std::map<std::tuple<std::string, double, double>, Group> groups;
   const auto update_groups = [&] {
     for (auto& [key, group] : groups) {
@@ -100,6 +155,9 @@ void update(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& g
     group.steps.push_back(piece.step);
   }
   update_groups();
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (rounded[i].defined()) rounded[i].copy_(pieces[i]->weight);
+  }
 }
 
 }  // namespace mose::optim

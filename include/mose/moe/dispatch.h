@@ -18,12 +18,15 @@ namespace mose::moe {
 struct Dispatch {
   torch::Tensor token_R;           // int64: the token of each sorted row
   torch::Tensor row_TK;            // int64: the sorted row of each choice (the inverse permutation)
+  torch::Tensor ends_E;            // int32: where the rows of each expert end; undefined on a CPU
   std::vector<int64_t> counts_E;   // rows of each expert, on the host
 };
 
 // experts_TK int64, values in [0, experts); Error otherwise. Rows of one expert keep token order. On
-// an accelerator the counts are the one thing that is read back.
-Dispatch plan_dispatch(const torch::Tensor& experts_TK, int64_t experts);
+// an accelerator the counts are the one thing that is read back; without `read_counts` they may be left
+// out, and the host waits for nothing. A GPU, which then cannot tell of a wrong value, prints it and ends
+// its work: the next wait throws.
+Dispatch plan_dispatch(const torch::Tensor& experts_TK, int64_t experts, bool read_counts = true);
 
 // rows[r] = x[token[r]]
 torch::Tensor gather_rows(const torch::Tensor& x_TD, const Dispatch& dispatch);

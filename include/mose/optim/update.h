@@ -31,9 +31,10 @@ struct AdamWPiece {
   std::vector<std::pair<std::string, torch::Tensor>> tensors(bool master) const;
 };
 
-// One step of every piece (the formula of adamw.h), gradients in float32 or bfloat16.
-void update(const std::vector<AdamWPiece*>& pieces, const std::vector<torch::Tensor>& gradients, const AdamWConfig& config,
-            double learning_rate);
+// One step of every piece (the formula of adamw.h), gradients in float32 or bfloat16. Each of `rounded` that is defined gets
+// its piece's new weight in its own type; it may be the gradient. On a GPU all of it is one kernel over many tensors.
+void update(const std::vector<AdamWPiece*>& pieces, const std::vector<torch::Tensor>& gradients, const std::vector<torch::Tensor>& rounded,
+            const AdamWConfig& config, double learning_rate);
 
 // Optimizer state by name: a tensor "w.exp_avg" whole, or in pieces "w.exp_avg[128:640]" of its elements 128 to 639,
 // so that what one number of processes wrote another reads.

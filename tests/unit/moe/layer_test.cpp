@@ -3,6 +3,7 @@
 #include "moe_test_util.h"
 #include "mose/core/error.h"
 #include "mose/moe/losses.h"
+#include "support/devices.h"
 
 namespace mose::moe {
 namespace {
@@ -211,6 +212,46 @@ TEST(MoeLayer, GeluExpertsEqualTheMaskedDenseFormForwardAndBackward) {
   const Tensor grad = torch::randn_like(x);
   const auto ours = torch::autograd::grad({y}, in, {grad}, true), theirs = torch::autograd::grad({want}, in, {grad});
   for (size_t i = 0; i < in.size(); ++i) EXPECT_LT(largest_difference(ours[i], theirs[i]), 1e-4) << i;
+}
+
+// The same layer and rows in float32 on the CPU, and in bfloat16 on the device, where a GPU multiplies all experts at once.
+class MoeLayerInBfloat16 : public OnDevice {};
+MOSE_ON_DEVICES(MoeLayerInBfloat16);
+
+TEST_P(MoeLayerInBfloat16, IsCloseToFloat32AndRepeatsBitForBit) {
+  for (const std::string router : {"topk", "skill", "hierarchical_skill"}) {
+    for (const bool flood : {false, true}) {
+      torch::manual_seed(6);
+      const Config config = config_of(router, 6, 2);
+      MoeLayer exact(config, kWidth, kIntermediate, map_of(config)), layer(config, kWidth, kIntermediate, map_of(config));
+      const torch::Tensor x = torch::randn({300, kWidth}).to(torch::kBFloat16), grad = torch::randn({300, kWidth}).to(torch::kBFloat16);
+      {
+        const torch::NoGradGuard no_grad;
+        for (auto& p : exact.parameters()) p.copy_(p.to(torch::kBFloat16));
+        for (auto& item : exact.named_parameters()) {
+          if (flood && item.key().starts_with("gate.")) item.value().zero_();  // equal probabilities: two experts take all rows
+          layer.named_parameters()[item.key()].copy_(item.value());
+        }
+      }
+      layer.to(device(), torch::kBFloat16);
+      // The result, and the gradients of x, the experts and the router.
+      const auto run = [&](MoeLayer& of, torch::Device where, torch::Dtype type) {
+        std::vector<Tensor> in{x.to(where, type).detach().requires_grad_()};
+        for (const Tensor& p : of.parameters()) in.push_back(p);
+        const Tensor y = of.forward(in[0]).first;
+        std::vector<Tensor> out = torch::autograd::grad({y}, in, {grad.to(where, type)});
+        out.push_back(y.detach());
+        for (Tensor& t : out) t = t.cpu();
+        return out;
+      };
+      const auto want = run(exact, torch::kCPU, torch::kFloat32), ours = run(layer, device(), torch::kBFloat16),
+                 again = run(layer, device(), torch::kBFloat16);
+      for (size_t i = 0; i < want.size(); ++i) {
+        EXPECT_TRUE(torch::equal(ours[i], again[i])) << router << " " << i;
+        EXPECT_LT(largest_difference(ours[i], want[i]) / std::max(1.0, want[i].abs().max().item<double>()), 0.05) << router << " " << i;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "moe_test_util.h"
 #include "mose/core/error.h"
+#include "support/devices.h"
 
 namespace mose::moe {
 namespace {
@@ -169,6 +170,43 @@ TEST_F(HierarchicalSkillRouter, EveryWeightGetsGradientFromTheMixingWeights) {
   (r.weights_TK * torch::randn({40, 2})).sum().backward();
   for (const auto& item : router->named_parameters()) {
     EXPECT_GT(item.value().grad().abs().sum().item<double>(), 0) << item.key();
+  }
+}
+
+// Values and gradients, the losses' through logits and probabilities and the layer's through the weights.
+class RoutersOnDevice : public OnDevice {};
+MOSE_ON_DEVICES(RoutersOnDevice);
+
+TEST_P(RoutersOnDevice, EqualTheCpusOperations) {
+  const SkillMap map = make_skill_map(config_of("hierarchical_skill", 5, 3), make_taxonomy({0, 1, 1, 0, 1}, 2));
+  for (const std::string& name : router_names()) {
+    SCOPED_TRACE(name);
+    torch::manual_seed(9);
+    const Config config = config_of(name, 5, name == "deepspeed095" ? 2 : 3);
+    auto exact = make_router(config, kWidth, map), ours = make_router(config, kWidth, map);
+    {
+      const torch::NoGradGuard no_grad;
+      for (auto& item : exact->named_parameters()) ours->named_parameters()[item.key()].copy_(item.value());
+    }
+    exact->to(torch::kFloat64);
+    ours->to(device());
+    const torch::Tensor x = 2 * torch::randn({50, kWidth}), a = torch::randn({50, config.top_k}), b = torch::randn({50, 5});
+    const auto gradients = [&](Router& router) {
+      const torch::Tensor x_here = x.to(router.parameters()[0].device());
+      const Routing r = router.forward(x_here);
+      const auto total = (r.weights_TK * a.to(x_here.device())).sum() + (r.probabilities_TE * b.to(x_here.device())).sum() +
+                         r.logits_TE.logsumexp(1).square().mean();
+      auto out = torch::autograd::grad({total}, router.parameters());
+      out.push_back(r.experts_TK);
+      out.push_back(r.weights_TK.detach());
+      for (torch::Tensor& t : out) t = t.cpu();
+      return out;
+    };
+    const auto want = gradients(*exact), found = gradients(*ours), again = gradients(*ours);
+    for (size_t i = 0; i < want.size(); ++i) {
+      EXPECT_LT(largest_difference(found[i], want[i]) / std::max(1.0, want[i].abs().max().item<double>()), 1e-5) << i;
+      EXPECT_TRUE(torch::equal(found[i], again[i])) << i;
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "mose/core/error.h"
 #include "mose/optim/update.h"
+#include "support/devices.h"
 #include "support/helpers.h"
 
 namespace mose::optim {
@@ -15,13 +16,13 @@ namespace {
 
 using torch::Tensor;
 
-std::vector<NamedParameter> make_parameters() {
+std::vector<NamedParameter> make_parameters(torch::Device device = torch::kCPU) {
   torch::manual_seed(7);
   std::vector<NamedParameter> parameters;
   parameters.push_back({"layers.0.weight", torch::randn({5, 3})});
   parameters.push_back({"layers.0.bias", torch::randn({5})});
   parameters.push_back({"vision_tower.proj.weight", torch::randn({4, 2, 3})});
-  for (NamedParameter& parameter : parameters) parameter.tensor.requires_grad_(true);
+  for (NamedParameter& parameter : parameters) parameter.tensor = parameter.tensor.to(device).requires_grad_(true);
   return parameters;
 }
 
@@ -30,7 +31,7 @@ void set_gradients(std::vector<NamedParameter>& parameters, int64_t step) {
   for (size_t i = 0; i < parameters.size(); ++i) {
     Tensor& tensor = parameters[i].tensor;
     const Tensor phase = torch::arange(tensor.numel(), torch::kFloat32).view(tensor.sizes());
-    tensor.mutable_grad() = torch::sin(phase + static_cast<double>(step) * 0.7 + static_cast<double>(i));
+    tensor.mutable_grad() = torch::sin(phase + static_cast<double>(step) * 0.7 + static_cast<double>(i)).to(tensor.device());
   }
 }
 
@@ -48,8 +49,11 @@ AdamWConfig config_with(double decay) {
   return config;
 }
 
-TEST(AdamW, EqualsTheFormulaEvaluatedElementByElement) {
-  auto parameters = make_parameters();
+class AdamWOnDevice : public OnDevice {};
+MOSE_ON_DEVICES(AdamWOnDevice);
+
+TEST_P(AdamWOnDevice, EqualsTheFormulaEvaluatedElementByElement) {
+  auto parameters = make_parameters(device());
   AdamWConfig config = config_with(0.1);
   config.learning_rate_scale = Json{{"vision_tower.*", 0.25}};
   AdamW optimizer(parameters, config);
@@ -121,8 +125,8 @@ TEST(AdamW, ParametersWithoutAGradientAndTheirStateStay) {
   EXPECT_FALSE(parameters[1].tensor.grad().defined());
 }
 
-TEST(AdamW, ResumingFromItsStateGivesTheSameBits) {
-  auto whole = make_parameters(), first = make_parameters();
+TEST_P(AdamWOnDevice, ResumingFromItsStateGivesTheSameBits) {
+  auto whole = make_parameters(device()), first = make_parameters(device());
   AdamW uninterrupted(whole, config_with(0.1)), before(first, config_with(0.1));
   for (int64_t step = 0; step < 6; ++step) {
     set_gradients(whole, step);
@@ -185,8 +189,8 @@ TEST(AdamW, FirstMatchingLearningRateScaleCounts) {
   EXPECT_TRUE(torch::equal(parameters[2].tensor, before));
 }
 
-TEST(AdamW, Bfloat16ParametersAreTheirFloat32MasterWeightsRounded) {
-  auto wide = make_parameters(), narrow = make_parameters();
+TEST_P(AdamWOnDevice, Bfloat16ParametersAreTheirFloat32MasterWeightsRounded) {
+  auto wide = make_parameters(device()), narrow = make_parameters(device());
   for (size_t i = 0; i < wide.size(); ++i) {
     // The same start, exact in both types.
     const Tensor start = wide[i].tensor.detach().to(torch::kBFloat16);
