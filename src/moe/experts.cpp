@@ -7,6 +7,7 @@
 #include "mose/core/strings.h"
 #include "mose/moe/layer.h"
 #include "mose/nn/init.h"
+#include "mose/nn/int8.h"
 #include "mose/nn/lora.h"
 #include "moe/expert_parts.h"
 #include "moe/swiglu.h"
@@ -26,7 +27,8 @@ class SwigluExperts : public Experts, public nn::TakesLora {
   }
 
   torch::Tensor forward(const torch::Tensor& rows_RD, const std::vector<int64_t>& counts_E) override {
-    check_rows(rows_RD, counts_E, gate_up_.size(0), gate_up_.size(2));
+    check_rows(rows_RD, counts_E, gate_up_.size(0), nn::columns(gate_up_));
+    if (nn::is_packed(gate_up_)) return stacked_swiglu_int8(rows_RD, gate_up_, down_, counts_E);
     const auto device = rows_RD.device().type();
     const auto type = at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device)
                                                                 : gate_up_.scalar_type();
