@@ -24,7 +24,7 @@ namespace {
 using namespace mose;
 
 struct Arguments {
-  std::string model, image, prompt, out, device = "auto", colour = "auto";
+  std::string model, image, prompt, out, device = "auto", colour = "auto", weights = "stored";
   infer::SamplingConfig sampling;
   infer::PredictOptions predict;
   std::string root, predict_out;
@@ -37,7 +37,10 @@ models::Bundle open_model(const Arguments& a) {
   auto bundle = models::load_bundle(a.model);
   const bool cuda = at::hasCUDA() && torch::cuda::is_available();
   if (a.device == "cuda" && !cuda) throw UsageError("--device cuda: no CUDA device is available to this build");
-  if (a.device != "cpu" && cuda) bundle.model->to(torch::kCUDA);
+  const bool int8 = a.weights == "int8";
+  if (a.device == "cuda" && int8) throw UsageError("--weights int8: for the CPU (--device cpu)");
+  if (a.device != "cpu" && cuda && !int8) bundle.model->to(torch::kCUDA);
+  if (int8) bundle.model->use_int8_weights();
   bundle.model->eval();
   return bundle;
 }
@@ -154,6 +157,8 @@ void logits(const Arguments& a) {
 void add_model_options(CLI::App& app, Arguments& a) {
   app.add_option("--model", a.model, "model directory")->required()->group("Model");
   app.add_option("--device", a.device, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}))->group("Model");
+  app.add_option("--weights", a.weights, "stored: as they are in the files; int8: the decoder's rounded to 8 bits a weight, on the CPU")
+      ->check(CLI::IsMember({"stored", "int8"}))->capture_default_str()->group("Model");
   app.add_option("--threads", a.threads, "CPU threads; 0 = all")->check(CLI::Range(0, 1024))->group("Model");
 }
 

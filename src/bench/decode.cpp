@@ -1,5 +1,6 @@
 // Greedy decoding of one sequence at shape r against transformers' generate, in float32, and in bfloat16 where the CPU
-// multiplies it. generate's batched_mm form takes three times as long as the others, so it is left out.
+// multiplies it. generate's batched_mm form takes three times as long as the others, so it is left out. Then weights in 8 bits
+// against float32, both ours.
 #include <ATen/Parallel.h>
 
 #include <cmath>
@@ -10,6 +11,7 @@
 #include "mose/core/random.h"
 #include "mose/core/strings.h"
 #include "mose/infer/generator.h"
+#include "mose/nn/int8.h"
 
 namespace mose::bench {
 namespace {
@@ -29,12 +31,17 @@ double bytes_a_token(const ShapeR& shape) {
   return bytes;
 }
 
-void decode_in(Session& session, torch::Dtype type, const std::vector<std::string>& forms) {
-  const ScratchFolder folder;
-  const ShapeR shape = make_shape_r(type);
+infer::Prompt make_prompt(const ShapeR& shape) {
   infer::Prompt prompt;
   RandomStream random(6, "bench/decode");
   for (int64_t i = 0; i < kPrompt; ++i) prompt.tokens.push_back(random.integer(0, shape.model->config().language.vocab_size - 1));
+  return prompt;
+}
+
+void decode_in(Session& session, torch::Dtype type, const std::vector<std::string>& forms) {
+  const ScratchFolder folder;
+  const ShapeR shape = make_shape_r(type);
+  const infer::Prompt prompt = make_prompt(shape);
   infer::GenerateOptions options;
   options.sampling.max_new_tokens = kNew;
   const auto expected = infer::generate(*shape.model, {prompt}, options)[0].tokens;
@@ -78,6 +85,49 @@ void decode_in(Session& session, torch::Dtype type, const std::vector<std::strin
   session.compare(c);
 }
 
+// The logits of the rows that choose the answer's tokens.
+torch::Tensor answer_logits(const ShapeR& shape, const infer::Prompt& prompt, const std::vector<int64_t>& answer) {
+  const torch::NoGradGuard no_grad;
+  std::vector<int64_t> tokens = prompt.tokens;
+  tokens.insert(tokens.end(), answer.begin(), answer.end() - 1);
+  const auto rows = static_cast<int64_t>(tokens.size());
+  const auto hidden = shape.model->forward(torch::tensor(tokens, torch::kInt64), nn::make_plan({rows}), {}).hidden_TD;
+  return shape.model->logits(hidden.narrow(0, kPrompt - 1, kNew));
+}
+
+void decode_int8(Session& session) {
+  // Of the logits' norm. Drawn routers are all but undecided about many rows and send some to other experts, as no trained model does.
+  constexpr double kAllowed = 0.2;
+  const ShapeR exact = make_shape_r(), packed = make_shape_r();
+  packed.model->use_int8_weights();
+  const infer::Prompt prompt = make_prompt(exact);
+  infer::GenerateOptions options;
+  options.sampling.max_new_tokens = kNew;
+  const auto answer = infer::generate(*exact.model, {prompt}, options)[0].tokens;
+  const auto wanted = answer_logits(exact, prompt, answer), found = answer_logits(packed, prompt, answer);
+  const double error = ((found - wanted).norm() / wanted.norm()).item<double>();
+  if (!(error < kAllowed)) throw Error(str("8-bit weights move the logits by ", error, " of their norm, expected less than ", kAllowed));
+  const auto same = (found.argmax(1) == wanted.argmax(1)).sum().item<int64_t>();
+  // The head is the packed copy of the embedding, of which decoding reads single rows.
+  double bytes = bytes_a_token(packed);
+  for (const auto& [name, tensor] : exact.parameters) {
+    if (name == "model.embed_tokens.weight") bytes += static_cast<double>(nn::pack_int8(tensor).nbytes()) - static_cast<double>(tensor.nbytes());
+  }
+  Comparison c;
+  c.name = "greedy decoding, one sequence, weights in 8 bits";
+  c.shape = str(exact.about(), " in 8 bits a weight; ", kNew, " tokens after ", kPrompt);
+  c.ours = [&] { return wall_seconds([&] { infer::generate(*packed.model, {prompt}, options); }); };
+  c.sides = {{"ours, float32", [&] { return wall_seconds([&] { infer::generate(*exact.model, {prompt}, options); }); }}};
+  session.limits();
+  c.finish = [&](Row& row) {
+    row.limit_share = 1000 * kNew * bytes / session.limits().copy_bytes_per_second / row.ours_ms;
+    row.more = {{"threads", session.threads()}, {"clock", "wall"}, {"limit", "reading the weights of every token at the bandwidth of a copy"},
+                {"tokens_per_second", std::round(1e4 * kNew / row.ours_ms) / 10}, {"logits_moved_by", std::round(1e5 * error) / 1e5},
+                {"same_choices", str(same, " of ", kNew)}};
+  };
+  session.compare(c);
+}
+
 }  // namespace
 
 void bench_decode(Session& session) {
@@ -87,6 +137,7 @@ void bench_decode(Session& session) {
     require_bfloat16();
     decode_in(session, torch::kBFloat16, {"eager"});
   });
+  session.attempt("greedy decoding, one sequence, weights in 8 bits", "ours, float32", [&] { decode_int8(session); });
 }
 
 }  // namespace mose::bench

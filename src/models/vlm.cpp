@@ -5,6 +5,7 @@
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "mose/nn/init.h"
+#include "mose/nn/int8.h"
 #include "mose/nn/lora.h"
 
 namespace mose::models {
@@ -182,7 +183,8 @@ language::LayerOutputs VisionLanguageModel::forward(const Tensor& tokens_T, cons
 }
 
 Tensor VisionLanguageModel::logits(const Tensor& hidden_RD) const {
-  return lm_head_ ? lm_head_->forward(hidden_RD) : at::linear(hidden_RD, language_->embedding_weight());
+  if (lm_head_) return lm_head_->forward(hidden_RD);
+  return nn::linear(hidden_RD, head_int8_.defined() ? head_int8_ : language_->embedding_weight());
 }
 
 nn::VocabularyLoss VisionLanguageModel::vocabulary_loss(const Tensor& hidden_RD, const Tensor& targets_R,
@@ -193,6 +195,19 @@ nn::VocabularyLoss VisionLanguageModel::vocabulary_loss(const Tensor& hidden_RD,
   }
   if (lm_head_) return nn::vocabulary_loss(hidden_RD, lm_head_->weight, lm_head_->bias, targets_R, weights_R);
   return nn::vocabulary_loss(hidden_RD, language_->embedding_weight(), {}, targets_R, weights_R);
+}
+
+void VisionLanguageModel::use_int8_weights() {
+  if (!device().is_cpu()) throw Error("8-bit weights: for models on the CPU");
+  const torch::NoGradGuard no_grad;
+  for (auto& place : nn::lora_places(*this)) {
+    const bool decoder = place.name.starts_with("model.language_model.") || place.name == "lm_head";
+    if (!decoder || (place.weight.dim() == 3 && !place.name.ends_with("_proj"))) continue;
+    if (*place.adapter) throw Error(str("8-bit weights: ", place.name, " has an adapter; merge it first"));
+    place.weight.requires_grad_(false);
+    place.weight.set_data(nn::pack_int8(place.weight));
+  }
+  if (!lm_head_) head_int8_ = nn::pack_int8(language_->embedding_weight());
 }
 
 const moe::SkillMap& VisionLanguageModel::skill_map() const {

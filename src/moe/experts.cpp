@@ -7,6 +7,7 @@
 #include "mose/core/strings.h"
 #include "mose/moe/layer.h"
 #include "mose/nn/init.h"
+#include "mose/nn/int8.h"
 #include "mose/nn/lora.h"
 #include "moe/expert_parts.h"
 #include "moe/swiglu.h"
@@ -26,7 +27,8 @@ class SwigluExperts : public Experts, public ExpertsOnDevice, public nn::TakesLo
   }
 
   torch::Tensor forward(const torch::Tensor& rows_RD, const std::vector<int64_t>& counts_E) override {
-    check_rows(rows_RD, counts_E, gate_up_.size(0), gate_up_.size(2));
+    check_rows(rows_RD, counts_E, gate_up_.size(0), nn::columns(gate_up_));
+    if (nn::is_packed(gate_up_)) return stacked_swiglu_int8(rows_RD, gate_up_, down_, counts_E);
     const auto type = product_type(rows_RD);
     const torch::Tensor rows = rows_RD.to(type), gate_up = gate_up_.to(type), down = down_.to(type);
     if (gate_up_lora_ || down_lora_) return adapted(rows, gate_up, down, counts_E).to(rows_RD.scalar_type());
@@ -34,7 +36,8 @@ class SwigluExperts : public Experts, public ExpertsOnDevice, public nn::TakesLo
   }
 
   bool serve(const torch::Tensor& x_TD) const override {
-    return !gate_up_lora_ && !down_lora_ && choose_product(x_TD, product_type(x_TD), down_.size(2)) == GroupedProduct::kGrouped;
+    return !nn::is_packed(gate_up_) && !gate_up_lora_ && !down_lora_ &&
+           choose_product(x_TD, product_type(x_TD), down_.size(2)) == GroupedProduct::kGrouped;
   }
   torch::Tensor forward_on_device(const torch::Tensor& rows_RD, const torch::Tensor& ends_E) override {
     const auto type = product_type(rows_RD);

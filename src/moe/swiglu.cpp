@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "mose/nn/fused.h"
+#include "mose/nn/int8.h"
 #include "nn/product.h"
 
 namespace mose::moe {
@@ -123,6 +124,16 @@ Tensor stacked_swiglu(const Tensor& rows_RD, const Tensor& gate_up, const Tensor
 
 Tensor grouped_swiglu(const Tensor& rows_RD, const Tensor& gate_up, const Tensor& down, const Tensor& ends_E) {
   return StackedSwiglu::apply(rows_RD.contiguous(), gate_up, down, std::vector<int64_t>{}, std::optional(ends_E));
+}
+
+Tensor stacked_swiglu_int8(const Tensor& rows_RD, const Tensor& gate_up, const Tensor& down, const std::vector<int64_t>& counts_E) {
+  const Tensor rows = rows_RD.contiguous();
+  const Tensor pre = at::empty({rows.size(0), gate_up.size(1)}, rows.options()), out = at::empty({rows.size(0), down.size(1)}, rows.options());
+  for_each_group(counts_E, [&](int64_t e, int64_t begin, int64_t n) {
+    nn::multiply_int8(rows.narrow(0, begin, n), gate_up.select(0, e), pre.narrow(0, begin, n));
+    nn::multiply_int8(nn::silu_mul_halves(pre.narrow(0, begin, n)), down.select(0, e), out.narrow(0, begin, n));
+  });
+  return out;
 }
 
 }  // namespace mose::moe

@@ -26,4 +26,8 @@ torch::Tensor stacked_swiglu(const torch::Tensor& rows_RD, const torch::Tensor& 
 torch::Tensor grouped_swiglu(const torch::Tensor& rows_RD, const torch::Tensor& gate_up, const torch::Tensor& down,
                              const torch::Tensor& ends_E);
 
+// The same without gradient, gate_up and down packed (mose/nn/int8.h).
+torch::Tensor stacked_swiglu_int8(const torch::Tensor& rows_RD, const torch::Tensor& gate_up, const torch::Tensor& down,
+                                  const std::vector<int64_t>& counts_E);
+
 }  // namespace mose::moe

@@ -5,6 +5,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/int8.h"
 #include "nn/cpu/tensors.h"
 #include "nn/cuda/tensors.h"
 #include "nn/product.h"
@@ -219,6 +220,11 @@ bool multiply_few_rows(const Tensor& x_RD, const Tensor& weight_OD, const Tensor
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (is_packed(weight)) {
+    const Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
+    multiply_int8(x, weight, y);
+    return bias.defined() ? y + bias : y;
+  }
   if (x.is_cpu() && x.dim() == 2 && x.size(0) <= kFewRows && !at::GradMode::is_enabled()) {
     const Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
     if (multiply_few_rows(x, weight, y)) return bias.defined() ? y + bias : y;

@@ -22,6 +22,25 @@ def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def check_int8(model, data, folder):
+    """8-bit weights of a trained model: its perplexity on the set's answers and the tokens it prefers."""
+    text = " ".join(row["answer"] for task in ("general_perception", "driving_suggestion")
+                    for row in rows(data / "CODA-LM/Val/vqa_anno" / f"{task}.jsonl"))[:1500]
+    losses, best = [], []
+    for weights in ("stored", "int8"):
+        out = folder / f"{weights}.safetensors"
+        run("mose-infer", "logits", "--model", model, "--prompt", text, "--weights", weights, "--out", out)
+        tensors = load_file(out)
+        logits, ids = tensors["logits"].astype(np.float64)[:-1], tensors["input_ids"][1:]
+        peak = logits.max(1)
+        losses.append(float((np.log(np.exp(logits - peak[:, None]).sum(1)) + peak - logits[np.arange(len(ids)), ids]).mean()))
+        best.append(logits.argmax(1))
+    same, perplexity = float((best[0] == best[1]).mean()), float(np.exp(losses[1] - losses[0]))
+    check(0.98 < perplexity < 1.02 and same > 0.95, f"8-bit weights: perplexity times {perplexity:.4f}, {same:.1%} of the best tokens the same")
+    check(losses[0] != losses[1], "--weights int8 changes nothing")
+    print(f"8-bit weights: perplexity times {perplexity:.4f}, {same:.1%} of {len(best[0])} best tokens the same")
+
+
 def check_logits(model, out):
     """A dense model's logits equal those of transformers' Llama with the same weights."""
     import torch
@@ -157,6 +176,7 @@ def main():
         check(all(r["label_name"] for r in rows(answers / "region_perception_answer.jsonl")), "region rows lack label_name")
 
         check_places_and_resume(trained / "model", data, folder)
+        check_int8(trained / "model", data, folder)
 
         run("mose-eval", "score", "--coda", data, "--split", "Test", "--answers", answers, "--blind-answers", blind,
             "--judge", "facts,text", "--out", folder / "scores")

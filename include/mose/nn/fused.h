@@ -18,7 +18,7 @@ torch::Tensor silu_mul_halves(const torch::Tensor& gate_up_RF2);
 // Writes the gradient of gate‖up into `grad_RF2` from that of hidden [R, F]; returns hidden again.
 torch::Tensor silu_mul_halves_backward(const torch::Tensor& grad_RF, const torch::Tensor& gate_up_RF2, const torch::Tensor& grad_RF2);
 
-// x W^T + b. Decoding has few rows: they are multiplied by reading W once at the memory's speed. Others go to whichever
+// x W^T + b; W may be packed (int8.h). Decoding has few rows: they are multiplied by reading W once at the memory's speed. Others go to whichever
 // library multiplies faster on this CPU.
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {});
 // Rows [R, D] W^T into out [R, O] by that way; false, and nothing written, where there are too many rows, or gradient is

@@ -26,6 +26,9 @@ struct Kernels {
                  int64_t heads, int64_t head_width, int64_t half);
   // y[n, o] = sum_d x[n, d] * weight[o, d] for o in [begin, end), for few rows n; rows of y are y_width long.
   void (*multiply_rows)(const T* x, int64_t rows, const T* weight, T* y, int64_t y_width, int64_t begin, int64_t end, int64_t width);
+  // The same of weights in 8 bits: rows of `width` numbers and then a float, which multiplies them (mose/nn/int8.h).
+  void (*multiply_rows_int8)(const T* x, int64_t rows, const int8_t* weight, T* y, int64_t y_width, int64_t begin, int64_t end,
+                             int64_t width);
   // out[t] = sum_k weights[t, k] * rows[row[t, k]]; null weights count 1.
   void (*weighted_sum)(const T* rows, const float* weights, const int64_t* row, T* out, int64_t begin, int64_t end, int64_t k,
                        int64_t width);

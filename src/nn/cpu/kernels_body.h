@@ -12,6 +12,8 @@ typedef float V __attribute__((vector_size(4 * kLanes)));
 typedef int32_t I __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t U __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t H __attribute__((vector_size(2 * kLanes)));
+typedef int16_t S __attribute__((vector_size(2 * kLanes)));
+typedef int8_t B __attribute__((vector_size(kLanes)));
 
 inline V zero() { return V{}; }
 
@@ -34,6 +36,13 @@ inline void store(uint16_t* p, V v) {
   const I number = v == v;  // all bits set where true
   const H h = __builtin_convertvector((rounded & (U)number) | (0x7fc0u & ~(U)number), H);
   __builtin_memcpy(p, &h, sizeof(h));
+}
+
+inline V load(const int8_t* p) {
+  B b;
+  __builtin_memcpy(&b, p, sizeof(b));
+  // By doubling: GCC 12 takes a step by four apart into single numbers.
+  return __builtin_convertvector(__builtin_convertvector(__builtin_convertvector(b, S), I), V);
 }
 
 // The first n of a vector, the others 0.
@@ -210,6 +219,34 @@ void multiply_rows(const T* x, int64_t rows, const T* weight, T* y, int64_t y_wi
   }
 }
 
+template <int kOut, class T>
+inline void dot_rows_int8(const T* x, const int8_t* weight, T* y, int64_t width) {
+  const int64_t stride = width + static_cast<int64_t>(sizeof(float));
+  V total[kOut] = {};
+  for_vectors(width, [&](int64_t d, auto get, auto) {
+    const V v = get(x + d);
+    for (int o = 0; o < kOut; ++o) total[o] += v * get(weight + o * stride + d);
+  });
+  for (int o = 0; o < kOut; ++o) {
+    float scale;
+    __builtin_memcpy(&scale, weight + o * stride + width, sizeof(scale));
+    put_one(y + o, sum(total[o]) * scale);
+  }
+}
+
+template <class T>
+void multiply_rows_int8(const T* x, int64_t rows, const int8_t* weight, T* y, int64_t y_width, int64_t begin, int64_t end,
+                        int64_t width) {
+  const int64_t stride = width + static_cast<int64_t>(sizeof(float));
+  int64_t o = begin;
+  for (; o + 4 <= end; o += 4) {
+    for (int64_t n = 0; n < rows; ++n) dot_rows_int8<4>(x + n * width, weight + o * stride, y + n * y_width + o, width);
+  }
+  for (; o < end; ++o) {
+    for (int64_t n = 0; n < rows; ++n) dot_rows_int8<1>(x + n * width, weight + o * stride, y + n * y_width + o, width);
+  }
+}
+
 template <class T>
 void weighted_sum(const T* rows, const float* weights, const int64_t* row, T* out, int64_t begin, int64_t end, int64_t k,
                   int64_t width) {
@@ -282,7 +319,7 @@ void cross_entropy_rows(float* logits, const int64_t* target, const float* weigh
 
 template <class T>
 constexpr Kernels<T> table() {
-  return {rms_norm<T>, rms_norm_backward<T>, silu_mul<T>, silu_mul_backward<T>, rotate<T>, multiply_rows<T>, weighted_sum<T>,
+  return {rms_norm<T>, rms_norm_backward<T>, silu_mul<T>, silu_mul_backward<T>, rotate<T>, multiply_rows<T>, multiply_rows_int8<T>, weighted_sum<T>,
           weighted_sum_backward<T>};
 }
 

@@ -89,6 +89,8 @@ CASES = [
          with_journal('{"prediction": {"model": "abc"}}\n'), ANSWERS),
     Case("a damaged beginning", PREDICT, 3, ["{dir}/answers/predict.partial.jsonl:1", "not valid JSON"], with_journal('{"prediction"\n'),
          ANSWERS),
+    Case("8-bit weights", [*LOOK, "--weights", "int8"], 0, arrange=tiny_model.make_with_set),
+    Case("weights of no such form", [*LOOK, "--weights", "int3"], 2, ["int3", "int8"], tiny_model.make_with_set),
     Case("no worker", [*PREDICT, "--workers", "0"], 2, ["--workers", "0"], tiny_model.make_with_set, ANSWERS),
     Case("no such set", PREDICT, 3, ["{dir}/CODA"], tiny_model.make, ANSWERS),
     Case("truncated annotation", PREDICT, 3, ["val_0001.json", "not valid JSON"], with_set(coda.truncated), ANSWERS),

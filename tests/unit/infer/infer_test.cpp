@@ -6,6 +6,7 @@
 #include "mose/infer/answer_view.h"
 #include "mose/infer/generator.h"
 #include "mose/infer/predict.h"
+#include "mose/nn/int8.h"
 #include "support/tiny_model.h"
 
 namespace mose::infer {
@@ -89,6 +90,47 @@ TEST(Generate, RecordsTheRoutingOfEachToken) {
   }
   const auto view = routing_view(out[0], tests::tiny_tokenizer(), tests::taxonomy(), 4, false);
   EXPECT_NE(view.find("sparse layer 1:"), std::string::npos);
+}
+
+// 8-bit weights: the model whose weights are the rounded ones, in float32, is the reference.
+TEST(Int8Weights, GenerateAsTheRoundedModel) {
+  for (const bool tied : {true, false}) {
+    auto config = tests::tiny_config();
+    config.language.moe = tests::tiny_moe();
+    config.language.moe->placement = "alternate";
+    config.language.tie_embeddings = tied;
+    auto packed = models::make_model(config, 8, &tests::taxonomy()), rounded = models::make_model(config, 8, &tests::taxonomy()),
+         exact = models::make_model(config, 8, &tests::taxonomy());
+    packed->use_int8_weights();
+    const torch::NoGradGuard no_grad;
+    int64_t matrices = 0;
+    const auto now = packed->named_parameters();
+    for (auto& item : rounded->named_parameters()) {
+      const auto& value = now[item.key()];
+      if (!nn::is_packed(value)) {
+        EXPECT_TRUE(torch::equal(value, item.value())) << item.key();
+        EXPECT_TRUE(item.value().dim() == 1 || item.key().find(".layers.") == std::string::npos || item.key().find(".gate.") != std::string::npos ||
+                    item.key().find("vision_tower") != std::string::npos) << item.key() << " is not packed";
+        continue;
+      }
+      ++matrices;
+      item.value().copy_(nn::unpack_int8(value));
+    }
+    EXPECT_EQ(matrices, 4 * 4 + 2 * 2 + 2 * 3 + (tied ? 0 : 1));  // attention, experts, dense FFNs, head
+    GenerateOptions options;
+    options.sampling.max_new_tokens = 10;
+    if (!tied) {  // a tied head is rounded, the embedding is not
+      const auto found = generate(*packed, prompts(), options), expected = generate(*rounded, prompts(), options);
+      for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i].tokens, expected[i].tokens) << i;
+    }
+    const auto logits = [&](models::VisionLanguageModel& model) {
+      const auto tokens = torch::arange(40) * 7 % 290;
+      return model.logits(model.forward(tokens, nn::make_plan({40}), {}).hidden_TD);
+    };
+    const auto a = logits(*packed), b = logits(*exact);
+    EXPECT_LT((a - b).norm().item<double>(), 0.05 * b.norm().item<double>());
+    EXPECT_GT((a - b).norm().item<double>(), 1e-4 * b.norm().item<double>());
+  }
 }
 
 TEST(TaskAnswers, DescriptionAndReasoningMakeThePerceptionAnswer) {
