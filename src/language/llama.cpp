@@ -149,6 +149,7 @@ class Llama : public LanguageBackbone {
     if (options.recompute && (options.cache || options.on_ffn_input)) {
       throw Error("backbone: recomputation goes with neither a cache nor on_ffn_input");
     }
+    frequencies_h_ = frequencies_h_.to(plan.positions_T.device());  // once: a copy makes the host wait
     const auto rotary = nn::rotary_table(plan.positions_T, frequencies_h_);
     LayerOutputs out;
     Tensor x_TD = embeddings_TD;

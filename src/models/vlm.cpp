@@ -172,8 +172,10 @@ language::LayerOutputs VisionLanguageModel::forward(const Tensor& tokens_T, cons
   const auto image_T = tokens_T == config_.image_token_id;
   auto x_TD = language_->embed(tokens_T.masked_fill(image_T, 0));
   if (images.defined()) {
-    const auto rows = image_T.nonzero().squeeze(1);
     const auto rows_RD = images.reshape({-1, images.size(-1)});
+    // Counting makes the host wait for a GPU, which therefore is told how many there are.
+    if (!image_T.is_cpu()) at::_assert_async(image_T.sum() == rows_RD.size(0), "the stream's image tokens are not as many as the images' rows");
+    const auto rows = image_T.is_cpu() ? image_T.nonzero().squeeze(1) : at::nonzero_static(image_T, rows_RD.size(0)).squeeze(1);
     if (rows.numel() != rows_RD.size(0)) {
       throw Error(str("the stream has ", rows.numel(), " image tokens, the images make ", rows_RD.size(0), " rows"));
     }

@@ -27,9 +27,17 @@ namespace {
 
 // Weight of each supervised row: its segment's; rows outside any segment count 1.
 Tensor row_weights(const Tensor& segments_R, const StepWeights& weights) {
-  const auto table = torch::tensor({1.0, weights.segments[0], weights.segments[1], weights.segments[2]},
-                                   torch::dtype(torch::kFloat32).device(segments_R.device()));
-  return table.index_select(0, (segments_R + 1).clamp(0, 3));
+  Tensor out_R = torch::ones(segments_R.sizes(), segments_R.options().dtype(torch::kFloat32));
+  for (int64_t g = 0; g < 3; ++g) out_R.masked_fill_(segments_R >= g, weights.segments[static_cast<size_t>(g)]);
+  return out_R;
+}
+
+// The rows that have a target. Counting makes the host wait for a GPU, which therefore is told how many there are.
+Tensor supervised_rows(const data::Batch& batch) {
+  const Tensor mask_T = batch.targets_T >= 0;
+  if (mask_T.is_cpu()) return mask_T.nonzero().squeeze(1);
+  at::_assert_async(mask_T.sum() == batch.supervised, "the batch's rows with a target are not as many as it says");
+  return at::nonzero_static(mask_T, batch.supervised).squeeze(1);
 }
 
 Tensor zero_like_loss(const Tensor& any) { return torch::zeros({}, any.options().dtype(torch::kFloat32)); }
@@ -37,7 +45,7 @@ Tensor zero_like_loss(const Tensor& any) { return torch::zeros({}, any.options()
 // Cross-entropy of the rows that have a target; logits exist for those rows only, and not for all at once.
 Tensor language_loss(const models::VisionLanguageModel& model, const Tensor& hidden_TD, const data::Batch& batch,
                      const StepWeights& weights, const Normalisers& whole, LossReport& report) {
-  const auto rows = (batch.targets_T >= 0).nonzero().squeeze(1);
+  const auto rows = supervised_rows(batch);
   const auto targets = batch.targets_T.index_select(0, rows);
   const auto segments = batch.segments_T.index_select(0, rows);
   const auto loss = model.vocabulary_loss(hidden_TD.index_select(0, rows), targets, row_weights(segments, weights) / whole.rows);
@@ -46,7 +54,7 @@ Tensor language_loss(const models::VisionLanguageModel& model, const Tensor& hid
     for (int64_t g = 0; g < 3; ++g) {
       const auto mask = segments == g;
       report.segment_sum[static_cast<size_t>(g)] = (loss.losses_R * mask).sum();
-      report.segment_rows[static_cast<size_t>(g)] = mask.sum().item<int64_t>();
+      report.segment_rows[static_cast<size_t>(g)] = mask.sum();
     }
     report.supervised = static_cast<double>(rows.numel());
   }
@@ -67,7 +75,7 @@ Tensor region_loss(const models::VisionLanguageModel& model, const Tensor& tower
 
 Normalisers normalisers(const data::Batch& batch, const StepWeights& weights) {
   Normalisers n;
-  const auto rows = (batch.targets_T >= 0).nonzero().squeeze(1);
+  const auto rows = supervised_rows(batch);
   n.rows = row_weights(batch.segments_T.index_select(0, rows), weights).sum().item<double>();
   n.tokens = static_cast<double>(batch.plan.tokens());
   n.stage_weight = batch.labels.stage_weight_T.sum().item<double>();
@@ -98,7 +106,7 @@ void LossReport::add(const LossReport& other) {
   for (size_t i = 0; i < into.size(); ++i) sum(*into[i], *from.tensors()[i]);
   for (size_t g = 0; g < 3; ++g) {
     sum(segment_sum[g], other.segment_sum[g]);
-    segment_rows[g] += other.segment_rows[g];
+    sum(segment_rows[g], other.segment_rows[g]);
   }
   supervised += other.supervised;
 }

@@ -25,19 +25,19 @@ void sum_reports(dist::Communicator& world, LossReport& report, torch::Device de
   if (world.size() == 1) return;
   std::vector<Tensor*> losses;
   for (Tensor* t : report.tensors()) losses.push_back(t);
-  for (Tensor& t : report.segment_sum) losses.push_back(&t);
+  for (size_t g = 0; g < 3; ++g) {
+    losses.push_back(&report.segment_sum[g]);
+    losses.push_back(&report.segment_rows[g]);
+  }
   std::vector<Tensor> values;
   for (const Tensor* t : losses) values.push_back(t->defined() ? t->to(device, torch::kFloat32) : torch::zeros({}, torch::dtype(torch::kFloat32).device(device)));
   const Tensor all = torch::stack(values);
-  const Tensor counts = torch::tensor({static_cast<double>(report.segment_rows[0]), static_cast<double>(report.segment_rows[1]),
-                                       static_cast<double>(report.segment_rows[2]), report.supervised}, torch::kFloat64);
+  const Tensor supervised = torch::tensor({report.supervised}, torch::kFloat64);
   auto summed = world.all_reduce(all);
-  world.all_reduce(counts).wait();
+  world.all_reduce(supervised).wait();
   summed.wait();
   for (size_t i = 0; i < losses.size(); ++i) *losses[i] = all[static_cast<int64_t>(i)];
-  const auto* c = counts.const_data_ptr<double>();
-  for (size_t g = 0; g < 3; ++g) report.segment_rows[g] = static_cast<int64_t>(c[g]);
-  report.supervised = c[3];
+  report.supervised = supervised.item<double>();
 }
 
 void sum_routings(dist::Communicator& world, RoutingSums& routing) {

@@ -17,9 +17,8 @@ void describe(Json& line, const LossReport& report, const StepWeights& weights) 
     line["loss_lm"] = number(report.lm);
     const char* names[] = {"loss_describe", "loss_reason", "loss_plan"};
     for (size_t g = 0; g < 3; ++g) {
-      if (report.segment_rows[g] > 0) {
-        line[names[g]] = number(report.segment_sum[g]) / static_cast<double>(report.segment_rows[g]);
-      }
+      const double rows = number(report.segment_rows[g]);
+      if (rows > 0) line[names[g]] = number(report.segment_sum[g]) / rows;
     }
   }
   if (weights.skill != 0) line["loss_skill"] = number(report.skill);

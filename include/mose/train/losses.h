@@ -39,8 +39,8 @@ Normalisers normalisers(const data::Batch& batch, const StepWeights& weights);
 // Sums over parts of a batch; every tensor is a detached scalar. NaN where nothing was supervised.
 struct LossReport {
   torch::Tensor total, lm, skill, stage, balance, z, region, words;
-  std::array<torch::Tensor, 3> segment_sum;  // unweighted sums of the token losses, by segment
-  std::array<int64_t, 3> segment_rows = {0, 0, 0};
+  std::array<torch::Tensor, 3> segment_sum;   // unweighted sums of the token losses, by segment
+  std::array<torch::Tensor, 3> segment_rows;  // and their numbers
   double supervised = 0;
   void add(const LossReport& other);
   // The total and every loss, for what is done to all of them alike.
