@@ -1,7 +1,7 @@
 // Runs CUDA kernels on the CPU, so that they are tested where no GPU is. A test includes the .cu files themselves. The
-// threads of a block are fibers that give way only where threads wait for each other; blocks come one after the other.
-// A thread that waits in vain, and a shuffle that not all lanes of a warp take part in, are errors. `reversed` turns
-// the order of threads and of blocks around: what differs then lacks a barrier.
+// threads of a block are fibers that give way only where they wait for each other, each warp as far ahead of the others
+// as barriers allow; blocks come one after the other. A shuffle that not all lanes of a warp take part in is an error.
+// `reversed` turns the order of threads and of blocks around: what differs then lacks a barrier.
 //
 // It knows one dimension, static shared memory, and what is defined below.
 #pragma once
@@ -70,28 +70,44 @@ inline void start() {
   b.current->state = State::kDone;
 }
 
-// Makes the threads that all others of their warp or block have joined ready again. False when none is.
-inline bool release(std::vector<Fiber>& fibers) {
+// Lets the lanes of a warp go on that wait for each other. False when none does.
+inline bool release_warp(Fiber* warp) {
+  int waiting = 0;
+  for (int i = 0; i < 32; ++i) waiting += warp[i].state == State::kAtWarp;
+  if (waiting == 0) return false;
+  if (waiting < 32) throw std::runtime_error("a shuffle without all lanes of the warp");
+  for (int i = 0; i < 32; ++i) warp[i].state = State::kReady;
+  return true;
+}
+
+// The same of a block, whose threads have all come to its barrier or to their end.
+inline bool release_block(std::vector<Fiber>& fibers) {
   bool any = false;
-  for (size_t begin = 0; begin < fibers.size(); begin += 32) {
-    size_t waiting = 0, busy = 0, done = 0;
-    for (size_t i = begin; i < begin + 32; ++i) {
-      waiting += fibers[i].state == State::kAtWarp;
-      done += fibers[i].state == State::kDone;
-      busy += fibers[i].state == State::kAtBlock;
-    }
-    if (waiting == 0) continue;
-    if (done > 0 || busy > 0) throw std::runtime_error("a shuffle without all lanes of the warp");
-    for (size_t i = begin; i < begin + 32; ++i) fibers[i].state = State::kReady;
-    any = true;
-  }
-  if (any) return true;
   for (Fiber& f : fibers) {
     if (f.state != State::kAtBlock) continue;
     f.state = State::kReady;
     any = true;
   }
   return any;
+}
+
+// Runs the lanes of a warp as far as they come without the others of the block.
+inline void run_warp(size_t warp) {
+  Block& b = block();
+  do {
+    for (size_t i = 0; i < 32; ++i) {
+      const size_t thread = warp * 32 + (reversed ? 31 - i : i);
+      Fiber& f = b.fibers[thread];
+      if (f.state != State::kReady) continue;
+      b.current = &f;
+      threadIdx.x = static_cast<unsigned>(thread);
+      swapcontext(&b.scheduler, &f.context);
+      if (b.error) {
+        b.fibers.clear();  // what the others were in the middle of
+        std::rethrow_exception(b.error);
+      }
+    }
+  } while (release_warp(&b.fibers[warp * 32]));
 }
 
 inline void run(int64_t blocks, int threads, const std::function<void()>& work) {
@@ -112,20 +128,10 @@ inline void run(int64_t blocks, int threads, const std::function<void()>& work) 
       makecontext(&f.context, start, 0);
       f.state = State::kReady;
     }
+    const size_t warps = b.fibers.size() / 32;
     do {
-      for (int i = 0; i < threads; ++i) {
-        const int thread = reversed ? threads - 1 - i : i;
-        Fiber& f = b.fibers[static_cast<size_t>(thread)];
-        if (f.state != State::kReady) continue;
-        b.current = &f;
-        threadIdx.x = static_cast<unsigned>(thread);
-        swapcontext(&b.scheduler, &f.context);
-        if (b.error) {
-          b.fibers.clear();  // what the others were in the middle of
-          std::rethrow_exception(b.error);
-        }
-      }
-    } while (release(b.fibers));
+      for (size_t w = 0; w < warps; ++w) run_warp(reversed ? warps - 1 - w : w);
+    } while (release_block(b.fibers));
   }
 }
 

@@ -1,6 +1,6 @@
-// Chains of operations in one pass over memory, with hand-written backward passes. On a CPU they are the kernels of
-// src/nn/cpu, for float32 and bfloat16; elsewhere, and for other types, the plain LibTorch operations that the tests hold
-// them against.
+// Chains of operations in one pass over memory, with hand-written backward passes. For float32 and
+// bfloat16 they are the kernels of src/nn/cpu on a CPU and those of src/nn/cuda on a GPU; for other types the plain LibTorch
+// operations that the tests hold them against.
 #pragma once
 
 #include <torch/types.h>
@@ -26,9 +26,9 @@ torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const 
 bool multiply_few_rows(const torch::Tensor& x_RD, const torch::Tensor& weight_OD, const torch::Tensor& out_RO);
 
 // Cross-entropy of a linear head: losses_R = logsumexp(logits) - logits[target], logits = hidden W^T + b, and `total`, the
-// sum of weights_R (float32, without gradient) times losses_R. Logits exist for some hundred rows at a time; the gradients
-// of hidden, weight and bias are formed with them. `losses_R` is float32 and carries no gradient. Error where a target is not
-// in [0, V).
+// sum of weights_R (float32, without gradient) times losses_R. Logits exist for 512 rows at a time (on a GPU 2048); the
+// gradients of hidden, weight and bias are formed with them. `losses_R` is float32 and carries no gradient. Error where a target
+// is not in [0, V); a GPU, which the host does not wait for, prints it and ends its work: the next wait throws.
 struct VocabularyLoss {
   torch::Tensor total, losses_R;
 };
