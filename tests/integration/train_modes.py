@@ -1,12 +1,12 @@
 """Ways to run one recipe: recomputation changes no bit, shorter types change little and resume exactly, a dry run keeps
-nothing, the best model and milestones stay."""
+nothing, the best model and milestones stay, what is frozen costs nothing."""
 
 import json
 import pathlib
 import subprocess
 import tempfile
 
-from runs import BIN, SMOKE, check, lines_of, make_scenes, model_hash
+from runs import BIN, SMOKE, check, json_stages, lines_of, make_scenes, model_hash
 from safetensors import safe_open
 
 
@@ -86,6 +86,22 @@ def check_reports(folder, data):
     said = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
     check(len(said) == 2 * sum(1 for line in lines if line.get("validation")), f"{len(said)} samples")
     check(all(line["question"] and line["reference"] and len(line["answer"]) < 200 for line in said), f"{said[0]}")
+    events = list(run.glob("events.out.tfevents.*"))
+    check(len(events) == 1 and b"loss_lm" in events[0].read_bytes(), f"TensorBoard's files: {events}")
+
+
+def check_frozen_parts(folder, data):
+    """What a stage does not train has no optimizer state, and stays as it was."""
+    start = folder / "plain/model"
+    run = folder / "frozen"
+    train(data, run, "--set", f"init_from={start}", "--set", json_stages([{"name": "projector", "kind": "projector", "steps": 3}]),
+          "--set", "checkpoint_every=2")
+    with safe_open(min((run / "checkpoints").glob("step_*")) / "optimizer.safetensors", "np") as file:
+        names = list(file.keys())
+    check(names and all("multi_modal_projector" in name for name in names), f"the optimizer holds {names}")
+    with safe_open(start / "model.safetensors", "np") as before, safe_open(run / "model/model.safetensors", "np") as after:
+        other = {key for key in before.keys() if (before.get_tensor(key) != after.get_tensor(key)).any()}
+    check(other and all("multi_modal_projector" in name for name in other), f"a projector stage changed {other}")
 
 
 def main():
@@ -93,7 +109,7 @@ def main():
         folder = pathlib.Path(folder)
         data = make_scenes(folder / "coda", 8, 3, 2, 3)
         train(data, folder / "plain")
-        for test in (check_recomputation, check_precision, check_dry_run, check_what_stays, check_reports):
+        for test in (check_recomputation, check_precision, check_dry_run, check_what_stays, check_reports, check_frozen_parts):
             test(folder, data)
     print("train_modes: passed")
 
