@@ -1,11 +1,12 @@
 // What sparsity costs and saves at shape r: the sparse decoder against dense ones of the same activated and of the same
-// total size, a training step and decoding.
+// total size, a training step and decoding; and what one turn saves (turns.h).
 #include <ATen/Parallel.h>
 
 #include <cmath>
 
 #include "bench/session.h"
 #include "bench/training.h"
+#include "bench/turns.h"
 #include "mose/core/error.h"
 #include "mose/core/random.h"
 #include "mose/core/strings.h"
@@ -51,6 +52,7 @@ void compare(Session& session, const std::string& name, const ShapeR& sparse, co
 
 void bench_claims(Session& session) {
   at::set_num_threads(static_cast<int>(session.threads()));
+  compare_turns(session);
   const ShapeR sparse = make_shape_r();
   const Twin activated{"ours, dense of the same activated size", make_shape_r(torch::kFloat32, 8, kTopK)},
       total{"ours, dense of the same total size", make_shape_r(torch::kFloat32, 8, kExperts)};
