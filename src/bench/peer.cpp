@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,7 +62,8 @@ Peer::Peer(const std::string& python, const std::string& module, int64_t threads
   if (log < 0) throw Error(str("peer ", module, ": cannot write ", name, ": ", std::strerror(errno)));
   log_ = name;
   int in[2], out[2];
-  if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) throw Error(str("peer ", module, ": no pipe: ", std::strerror(errno)));
+  // A socket, since writing into it for a peer that has ended can be an error alone and no signal.
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) != 0 || pipe2(out, O_CLOEXEC) != 0) throw Error(str("peer ", module, ": no pipe: ", std::strerror(errno)));
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, in[0], 0);
@@ -124,7 +126,7 @@ Json Peer::call(const std::string& function, Json arguments) {
   arguments["do"] = function;
   const std::string line = arguments.dump() + "\n";
   for (size_t done = 0; done < line.size();) {
-    const ssize_t count = ::write(to_, line.data() + done, line.size() - done);
+    const ssize_t count = ::send(to_, line.data() + done, line.size() - done, MSG_NOSIGNAL);
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) fail(str("the process ended: ", last_line_of(log_)));
     done += static_cast<size_t>(count);
