@@ -27,7 +27,7 @@ const std::vector<Entry>& entries() {
       {{"image", "JPEG to model input on one core against Pillow and torchvision with transformers' processors"}, bench_image},
       {{"machine", "copy bandwidth and matrix products, here and in PyTorch"}, bench_machine},
       {{"claims", "what sparsity costs and saves against dense decoders of the same activated and total size; what one turn saves", false}, bench_claims},
-      {{"trainer", "whole runs of mose-train: the cost of checkpoints and log lines, two processes against one; 10 minutes", false}, bench_trainer},
+      {{"trainer", "whole runs of mose-train: the cost of checkpoints and log lines, two processes against one; 23 minutes", false}, bench_trainer},
   };
   return kEntries;
 }

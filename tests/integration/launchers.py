@@ -26,7 +26,7 @@ def torchrun(processes, *args, restarts=0):
 
 
 def mpirun(processes, *args):
-    return launched("mpirun", "--allow-run-as-root", "--oversubscribe", "-np", str(processes), PROGRAM, "--gtest_color=no", *args)
+    return launched("mpirun", "--allow-run-as-root", "--oversubscribe", "--mca", "plm", "isolated", "-np", str(processes), PROGRAM, "--gtest_color=no", *args)
 
 
 def srun(processes, *args):
