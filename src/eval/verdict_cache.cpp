@@ -2,6 +2,9 @@
 
 #include <sqlite3.h>
 
+#include <chrono>
+#include <thread>
+
 #include "mose/core/error.h"
 #include "mose/core/files.h"
 #include "mose/core/strings.h"
@@ -12,7 +15,7 @@ namespace {
 
 constexpr int kApplication = 0x6d6f7365;  // "mose", in the file's header
 constexpr int kVersion = 1;
-constexpr int kBusyMilliseconds = 60000;
+constexpr std::chrono::milliseconds kMostBusy{60000}, kBetweenTries{5};
 
 constexpr const char* kSchema =
     "CREATE TABLE IF NOT EXISTS verdicts ("
@@ -64,6 +67,15 @@ struct VerdictCache::Impl {
   void run(const std::string& sql, const char* doing) {
     check(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr), doing);
   }
+  // For what needs the file alone, where SQLite says "busy" at once instead of waiting as it does elsewhere.
+  void run_alone(const char* sql) {
+    const auto until = std::chrono::steady_clock::now() + kMostBusy;
+    int code;
+    while ((code = sqlite3_exec(db, sql, nullptr, nullptr, nullptr)) == SQLITE_BUSY && std::chrono::steady_clock::now() < until) {
+      std::this_thread::sleep_for(kBetweenTries);
+    }
+    check(code, "open");
+  }
   sqlite3_stmt* prepare(const char* sql) {
     sqlite3_stmt* statement = nullptr;
     check(sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, nullptr), "read");
@@ -83,24 +95,22 @@ struct VerdictCache::Impl {
   void open() {
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     check(sqlite3_open_v2(file.c_str(), &db, flags, nullptr), "open");
-    sqlite3_busy_timeout(db, kBusyMilliseconds);
+    sqlite3_busy_timeout(db, static_cast<int>(kMostBusy.count()));
     if (value("PRAGMA quick_check(1)") != "ok") fail(SQLITE_CORRUPT, "read");
-    const bool empty = value("SELECT COUNT(*) FROM sqlite_master") == "0";
-    const bool ours = value("PRAGMA application_id") == std::to_string(kApplication) &&
-                      value("PRAGMA user_version") == std::to_string(kVersion);
-    if (!empty && !ours) {
+    // In one transaction: of two that find no cache one makes it, and the other finds it made.
+    run("BEGIN IMMEDIATE", "open");
+    if (value("SELECT COUNT(*) FROM sqlite_master") == "0") {
+      run(str("PRAGMA application_id = ", kApplication, "; PRAGMA user_version = ", kVersion, "; ", kSchema), "write");
+    } else if (value("PRAGMA application_id") != std::to_string(kApplication) ||
+               value("PRAGMA user_version") != std::to_string(kVersion)) {
       throw DataError(str(file.string(), ": expected a verdict cache of version ", kVersion,
                           ", found another SQLite database"));
     }
+    run("COMMIT", "write");
     // A commit then costs no flush to the disk and still survives the end of the process; a loss of
     // power may take the last verdicts, never the file.
-    run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 8000",
-        "open");
-    if (empty) {
-      run(str("BEGIN IMMEDIATE; PRAGMA application_id = ", kApplication,
-              "; PRAGMA user_version = ", kVersion, "; ", kSchema, "; COMMIT"),
-          "write");
-    }
+    run_alone("PRAGMA journal_mode = WAL");
+    run("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 8000", "open");
     select = prepare(
         "SELECT score, reply, prompt_tokens, completion_tokens FROM verdicts WHERE key = ?1");
     insert = prepare(

@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <barrier>
 #include <cstdlib>
 #include <set>
+#include <thread>
 
 #include "mose/core/error.h"
 #include "mose/core/files.h"
@@ -132,6 +134,31 @@ TEST_F(Cache, KeepsVerdictsForTheNextOpening) {
   EXPECT_EQ(cache.find(key(other))->score, std::nullopt);
   EXPECT_EQ(cache.mean_completion_tokens("m"), 4);
   EXPECT_EQ(cache.mean_completion_tokens("n"), std::nullopt);
+}
+
+TEST_F(Cache, ManyMayOpenOneAtOnce) {
+  constexpr int kTimes = 40, kAtOnce = 6;
+  for (int time = 0; time < kTimes; ++time) {
+    const auto shared = dir.path / (std::to_string(time) + ".sqlite");
+    std::barrier start(kAtOnce);
+    std::vector<std::string> errors(kAtOnce);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kAtOnce; ++i) {
+      threads.emplace_back([&, i] {
+        start.arrive_and_wait();
+        try {
+          VerdictCache cache(shared);
+          const std::string answer = std::to_string(i);
+          cache.store(key(answer), "m", "p", {question, answer}, {50.0, "Five.", 10, 2});
+        } catch (const std::exception& e) {
+          errors[static_cast<size_t>(i)] = e.what();
+        }
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    for (const auto& error : errors) EXPECT_EQ(error, "");
+    EXPECT_EQ(VerdictCache(shared).size(), kAtOnce);
+  }
 }
 
 TEST_F(Cache, TheFirstReadableVerdictStays) {
