@@ -217,7 +217,7 @@ void info(const Arguments& a) {
   }
   if (a.config.files.empty() && a.config.sets.empty()) throw UsageError("give a model directory, or --config");
   InitConfig config = init_config(a);
-  if (a.upcycle == "sparse") config.model.language.moe = config.moe;
+  if (a.upcycle == "sparse") config.model = models::upcycled(config.model, config.moe);
   print_info(config.model, taxonomy_of(a), a);
 }
 

@@ -8,11 +8,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 [[ -x build/bin/mose-bench ]] || { echo "benchmarks: build/bin/mose-bench is not there; run scripts/setup.sh --tests" >&2; exit 1; }
-what=all name=cpu
-if (($#)) && [[ $1 != all && $1 != -* ]]; then
-  what=$1 name=$1
+what=all
+if (($#)) && [[ $1 != -* ]]; then
+  what=$1
+  shift
 fi
-(($#)) && [[ $1 == "$what" ]] && shift
+name=${what/#all/cpu}
 # Peers that nothing else needs stay out of .venv.
 peers=$PWD/build/bench-peers
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$peers" \

@@ -19,7 +19,7 @@ constexpr int64_t kLayers = 4, kScenes = 8, kPlaces = 4, kRepetitions = 5, kVoca
 constexpr uint64_t kSeed = 12;
 
 // Half of shape r behind a tower of 10 M parameters, which turns a picture into 45 rows.
-std::shared_ptr<models::VisionLanguageModel> make_seeing_model(int64_t image_token) {
+std::shared_ptr<models::VisionLanguageModel> make_seeing_model(int64_t image_token, const skills::Taxonomy& taxonomy) {
   models::Config config = make_shape_r(torch::kFloat32, kLayers).model->config();
   config.vision = {};
   config.vision.stem = "patch";
@@ -27,7 +27,6 @@ std::shared_ptr<models::VisionLanguageModel> make_seeing_model(int64_t image_tok
   config.vision.intermediate_size = 1536;
   config.vision.layers = 6;
   config.image_token_id = image_token;
-  const auto taxonomy = skills::Taxonomy::load(resource("skills/driving.json"));
   return models::make_model(config, 4, &taxonomy);
 }
 
@@ -105,7 +104,7 @@ Json counts(const infer::ContinuousReport& r, const std::string& prefix) {
 void compare_turns(Session& session) {
   const auto taxonomy = skills::Taxonomy::load(resource("skills/driving.json"));
   const auto tokenizer = text::train_byte_bpe(driving_texts(0, 200'000), kVocabulary, {"<image>", "<|im_start|>", "<|im_end|>"});
-  const auto model = make_seeing_model(tokenizer.token_to_id("<image>"));
+  const auto model = make_seeing_model(tokenizer.token_to_id("<image>"), taxonomy);
   Forms forms = make_forms(*model, tokenizer, taxonomy);
   int64_t tokens = 0;
   for (Form* form : {&forms.single, &forms.shared, &forms.apart}) {

@@ -9,8 +9,6 @@
 namespace mose::models {
 namespace {
 
-constexpr vision::ImageSize kTypicalImage{1920, 1080};  // of most of CODA's
-
 int64_t tower_parameters(const vision::Config& c) {
   const int64_t D = c.hidden_size, F = c.intermediate_size;
   const int64_t blocks = c.layers * (4 * D + 3 * D * D + 3 * D + D * D + D + 2 * D * F + F + D);

@@ -28,13 +28,22 @@ std::string copied_by_expert(const std::string& name) {
   return name.substr(0, at) + ".mlp" + name.substr(name.find('.', at + experts.size()));
 }
 
+Config upcycled(Config dense, const moe::Config& moe) {
+  dense.language.moe = moe;
+  return dense;
+}
+
+Config widened(Config dense, const moe::Config& moe) {
+  dense.language.ffn_copies = moe.top_k;
+  dense.language.wide_layers = moe::sparse_layers(moe, dense.language.layers);
+  return dense;
+}
+
 std::shared_ptr<VisionLanguageModel> upcycle(const VisionLanguageModel& dense, const moe::Config& moe,
                                              const skills::Taxonomy& taxonomy,
                                              const std::vector<double>& skill_mass, uint64_t seed) {
   check_upcycling(dense.config().language, moe);
-  Config config = dense.config();
-  config.language.moe = moe;
-  auto sparse = make_model(config, seed, &taxonomy, skill_mass);
+  auto sparse = make_model(upcycled(dense.config(), moe), seed, &taxonomy, skill_mass);
   const torch::NoGradGuard no_grad;
   const auto from = weights_for_file(dense);
   for (const auto& [name, target] : weights_for_file(*sparse)) {  // views of the parameters
@@ -50,9 +59,7 @@ std::shared_ptr<VisionLanguageModel> widen(const VisionLanguageModel& dense, con
   if (dense.config().language.ffn != "swiglu" || dense.config().language.ffn_bias) {
     throw UsageError("widening: expected swiglu FFNs without biases");
   }
-  Config config = dense.config();
-  config.language.ffn_copies = moe.top_k;
-  config.language.wide_layers = moe::sparse_layers(moe, config.language.layers);
+  const Config config = widened(dense.config(), moe);
   auto wide = make_model(config, seed);
   const torch::NoGradGuard no_grad;
   const auto from = dense.named_parameters();

@@ -9,7 +9,9 @@
 #include "mose/core/patterns.h"
 #include "mose/core/resources.h"
 #include "mose/core/strings.h"
+#include "mose/models/account.h"
 #include "mose/models/bundle.h"
+#include "mose/models/upcycle.h"
 #include "mose/nn/init.h"
 #include "mose/vision/image_layout.h"
 #include "train/flops.h"
@@ -19,23 +21,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr vision::ImageSize kImage{1920, 1080};  // of most of CODA's
-
 // The model's shapes; no weight is made.
 std::shared_ptr<models::VisionLanguageModel> outline(const models::Config& config, const skills::Taxonomy& taxonomy) {
   const nn::InitGuard meta(nn::Init::kMeta);
   return models::make_model(config, 1, &taxonomy);
-}
-
-void upcycle(models::Config& config, const StageConfig& stage, const moe::Config& moe) {
-  if (stage.upcycle == "none") return;
-  if (config.language.moe) throw UsageError(str("stage ", stage.name, ": upcycle = ", stage.upcycle, " of a model that is sparse already"));
-  if (stage.upcycle == "sparse") {
-    config.language.moe = moe;
-  } else {
-    config.language.ffn_copies = moe.top_k;
-    config.language.wide_layers = moe::sparse_layers(moe, config.language.layers);
-  }
 }
 
 skills::Taxonomy taxonomy_of(const Recipe& recipe) {
@@ -49,7 +38,7 @@ struct SampleSize {
 };
 
 SampleSize sample_size(const models::Config& config, const Recipe& recipe, const EstimateOptions& options) {
-  const auto layout = vision::layout_image(kImage, config.tiling());
+  const auto layout = vision::layout_image(models::kTypicalImage, config.tiling());
   const int64_t rows = options.rows > 0 ? options.rows : recipe.data.encode.max_tokens;
   if (rows <= layout.rows()) {
     throw UsageError(str("estimate: ", rows, " rows a sample: expected more than the ", layout.rows(), " of its image"));
@@ -72,8 +61,11 @@ Json estimate(const Recipe& recipe, const EstimateOptions& options) {
   Json stages = Json::array();
   auto model = outline(config, taxonomy);
   for (const auto& stage : recipe.stages) {
-    upcycle(config, stage, recipe.moe);
-    if (stage.upcycle != "none") model = outline(config, taxonomy);
+    if (stage.upcycle != "none") {
+      if (config.language.moe) throw UsageError(str("stage ", stage.name, ": upcycle = ", stage.upcycle, " of a model that is sparse already"));
+      config = stage.upcycle == "sparse" ? models::upcycled(config, recipe.moe) : models::widened(config, recipe.moe);
+      model = outline(config, taxonomy);
+    }
     if (stage.kind == "router" && !model->sparse()) throw UsageError(str("stage ", stage.name, ": a dense model has no routers; set upcycle to sparse"));
     const bool cached = stage.kind == "router" && stage.router_form == "cached";
     const auto patterns = trainable_patterns(stage);

@@ -48,4 +48,10 @@ inline moe::Config tiny_moe(const std::string& router = "hierarchical_skill") {
   return moe;
 }
 
+inline std::shared_ptr<models::VisionLanguageModel> tiny_sparse_model(uint64_t seed) {
+  auto config = tiny_config();
+  config.language.moe = tiny_moe();
+  return models::make_model(config, seed, &taxonomy());
+}
+
 }  // namespace mose::tests

@@ -8,6 +8,8 @@
 
 namespace mose::models {
 
+constexpr vision::ImageSize kTypicalImage{1920, 1080};  // of most of CODA's
+
 struct Account {
   // Parameters.
   int64_t vision = 0, projector = 0, embedding = 0, attention = 0, norms = 0, dense_ffn = 0, head = 0;

@@ -8,6 +8,10 @@
 
 namespace mose::models {
 
+// The configs of what the two functions below make of a dense model; whether they can is theirs to check.
+Config upcycled(Config dense, const moe::Config& moe);
+Config widened(Config dense, const moe::Config& moe);
+
 // Sparse upcycling (Komatsuzaki et al., 2023): every expert is a copy of the layer's FFN, and the
 // top-K weights sum to 1, so the sparse model's output equals the dense one's. Routers are drawn
 // anew from `seed`. UsageError when the model is sparse already or moe.intermediate differs from

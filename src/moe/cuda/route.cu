@@ -8,6 +8,7 @@ using nn::cuda::kAllLanes;
 using nn::cuda::kThreads;
 using nn::cuda::kWarp;
 using nn::cuda::kWarps;
+using nn::cuda::warp_max;
 using nn::cuda::warp_sum;
 
 static_assert(kMostExperts <= 32 * kWarp, "a lane remembers in one bit each which of its experts are taken");
@@ -16,8 +17,7 @@ static_assert(kMostExperts <= 32 * kWarp, "a lane remembers in one bit each whic
 __device__ inline void softmax_row(const float* v, float* p, int lane, int experts) {
   float most = -INFINITY, sum = 0;
   for (int e = lane; e < experts; e += kWarp) most = fmaxf(most, v[e]);
-  for (int distance = kWarp / 2; distance > 0; distance /= 2)
-    most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, distance));
+  most = warp_max(most);
   for (int e = lane; e < experts; e += kWarp) sum += expf(v[e] - most);
   sum = warp_sum(sum);
   for (int e = lane; e < experts; e += kWarp) p[e] = expf(v[e] - most) / sum;

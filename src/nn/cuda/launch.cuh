@@ -108,6 +108,13 @@ __device__ inline float warp_sum(float value) {
   return value;
 }
 
+__device__ inline float warp_max(float value) {
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, distance));
+  }
+  return value;
+}
+
 // The warps' sums one after the other, the same in every thread. All threads of the block must come here.
 __device__ inline float block_sum(float value) {
   __shared__ float parts[kWarp];
@@ -125,9 +132,7 @@ __device__ inline float block_sum(float value) {
 __device__ inline float block_max(float value) {
   __shared__ float parts[kWarp];
   const int warps = static_cast<int>(blockDim.x) / kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, distance));
-  }
+  value = warp_max(value);
   __syncthreads();
   if (threadIdx.x % kWarp == 0) parts[warp] = value;
   __syncthreads();

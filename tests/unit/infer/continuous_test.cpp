@@ -13,12 +13,6 @@
 namespace mose::infer {
 namespace {
 
-std::shared_ptr<models::VisionLanguageModel> sparse_model() {
-  auto config = tests::tiny_config();
-  config.language.moe = tests::tiny_moe();
-  return models::make_model(config, 8, &tests::taxonomy());
-}
-
 vision::Picture picture(int seed) {
   torch::manual_seed(seed);
   return {torch::randn({1, 3, 32, 64}), {2}};
@@ -60,7 +54,7 @@ class Places : public ::testing::TestWithParam<int64_t> {};
 INSTANTIATE_TEST_SUITE_P(Numbers, Places, ::testing::Values(1, 2, 3, 8));
 
 TEST_P(Places, AnswersAreThoseOfEveryPromptByItself) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(8);
   GenerateOptions options;
   options.sampling.max_new_tokens = 12;
   const auto prompts = questions();
@@ -81,7 +75,7 @@ TEST_P(Places, AnswersAreThoseOfEveryPromptByItself) {
 }
 
 TEST_P(Places, EveryPictureIsEncodedOnceAndItsRowsAreShared) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(8);
   GenerateOptions options;
   options.sampling.max_new_tokens = 4;
   const auto prompts = questions();
@@ -104,7 +98,7 @@ TEST_P(Places, EveryPictureIsEncodedOnceAndItsRowsAreShared) {
 }
 
 TEST(AnswerAll, AnEndedAnswersPlaceIsTakenAtOnce) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(8);
   const std::vector<int64_t> a = {5, 6}, b = {7, 8, 9, 10, 11}, c = {12, 13, 14};
   const Prompt prompt{{9, 8, 7}, {}};
   std::map<size_t, std::vector<int64_t>> told;
@@ -124,7 +118,7 @@ TEST(AnswerAll, AnEndedAnswersPlaceIsTakenAtOnce) {
 }
 
 TEST(AnswerAll, SamplingFollowsTheRequestsIndexAndNotItsPlace) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(8);
   GenerateOptions options;
   options.sampling.max_new_tokens = 6;
   options.sampling.temperature = 1;
@@ -138,7 +132,7 @@ TEST(AnswerAll, SamplingFollowsTheRequestsIndexAndNotItsPlace) {
 }
 
 TEST(AnswerAll, RoutingIsThatOfEachAnswerByItself) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(8);
   GenerateOptions options;
   options.sampling.max_new_tokens = 5;
   options.routing = true;
@@ -156,7 +150,7 @@ TEST(AnswerAll, RoutingIsThatOfEachAnswerByItself) {
 }
 
 TEST(AnswerAll, RefusesAnEmptyPromptAndNoPlaces) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(8);
   EXPECT_THROW(run(*model, 2, {}, {{0, {}, {}}}), Error);
   EXPECT_THROW(run(*model, 0, {}, {}), Error);
   EXPECT_EQ(run(*model, 2, {}, {}).report.answers, 0);

@@ -12,12 +12,6 @@
 namespace mose::infer {
 namespace {
 
-std::shared_ptr<models::VisionLanguageModel> sparse_model() {
-  auto config = tests::tiny_config();
-  config.language.moe = tests::tiny_moe();
-  return models::make_model(config, 8, &tests::taxonomy());
-}
-
 std::vector<Prompt> prompts() {
   torch::manual_seed(2);
   return {{{1, 299, 299, 4, 5}, {{torch::randn({1, 3, 32, 64}), {2}}}},
@@ -26,7 +20,7 @@ std::vector<Prompt> prompts() {
 }
 
 TEST(Generate, WithTheCacheAndWithoutGiveTheSameTokens) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(8);
   GenerateOptions options;
   options.sampling.max_new_tokens = 20;
   const auto cached = generate(*model, prompts(), options);
@@ -40,7 +34,7 @@ TEST(Generate, WithTheCacheAndWithoutGiveTheSameTokens) {
 }
 
 TEST(Generate, AnEndedAnswerLeavesTheOthersAsTheyWere) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(8);
   GenerateOptions options;
   options.sampling.max_new_tokens = 12;
   const auto free = generate(*model, prompts(), options);
@@ -56,7 +50,7 @@ TEST(Generate, AnEndedAnswerLeavesTheOthersAsTheyWere) {
 }
 
 TEST(Generate, SamplingFollowsTheDistributionAndTheSeed) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(8);
   GenerateOptions options;
   options.sampling.max_new_tokens = 1;
   options.sampling.temperature = 0.05;
@@ -77,7 +71,7 @@ TEST(Generate, SamplingFollowsTheDistributionAndTheSeed) {
 }
 
 TEST(Generate, RecordsTheRoutingOfEachToken) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(8);
   GenerateOptions options;
   options.sampling.max_new_tokens = 5;
   options.routing = true;

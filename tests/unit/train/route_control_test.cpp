@@ -36,12 +36,6 @@ data::Batch make_batch() {
   return b;
 }
 
-std::shared_ptr<models::VisionLanguageModel> sparse_model(uint64_t seed = 3) {
-  auto config = tests::tiny_config();
-  config.language.moe = tests::tiny_moe();
-  return models::make_model(config, seed, &tests::taxonomy());
-}
-
 StepWeights language_alone() {
   StepWeights weights;
   return weights;
@@ -54,7 +48,7 @@ double loss_of(models::VisionLanguageModel& model, const data::Batch& batch, con
 }
 
 TEST(Oracle, LabelledRowsAskForTheExpertsOfTheirLabels) {
-  const auto model = sparse_model();
+  const auto model = tests::tiny_sparse_model(3);
   const auto& map = model->skill_map();
   const auto batch = make_batch();
   const Tensor shares = oracle_shares(batch.labels, map);
@@ -81,7 +75,7 @@ TEST(Oracle, RoutersDoNotMatterWhereAllRowsAreLabelled) {
   auto batch = make_batch();
   batch.labels.stage_TG.narrow(0, 18, 6).select(1, 0).fill_(1);
   batch.labels.stage_weight_T.fill_(1);
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(3);
   const Compute oracle{.route_by_labels = true};
   const double with = loss_of(*model, batch, oracle), without = loss_of(*model, batch);
   {
@@ -99,7 +93,7 @@ TEST(Oracle, RecomputationGivesTheSameGradients) {
   const auto weights = language_alone();
   std::vector<std::vector<Tensor>> gradients;
   for (const bool recompute : {false, true}) {
-    auto model = sparse_model();
+    auto model = tests::tiny_sparse_model(3);
     batch_loss(*model, batch, weights, normalisers(batch, weights), nullptr, {.recompute = recompute, .route_by_labels = true}).loss.backward();
     gradients.emplace_back();
     for (const auto& p : model->parameters()) gradients.back().push_back(p.grad().defined() ? p.grad() : torch::zeros_like(p));
@@ -108,7 +102,7 @@ TEST(Oracle, RecomputationGivesTheSameGradients) {
 }
 
 TEST(Removal, GivesTheLossOfEachSkillWithAndWithoutEachExpert) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(3);
   const auto batch = make_batch();
   const Json report = measure_removal(*model, {batch});
   const torch::NoGradGuard no_grad;
@@ -127,7 +121,7 @@ TEST(Removal, GivesTheLossOfEachSkillWithAndWithoutEachExpert) {
   }
   // What a removed expert would have computed plays no part, and what the others compute does.
   for (size_t e = 0; e < 4; ++e) {
-    auto other = sparse_model();
+    auto other = tests::tiny_sparse_model(3);
     for (const auto& [layer, module] : other->moe_layers()) {
       module->experts().named_parameters()["down_proj"][static_cast<int64_t>(e)].fill_(7.0);
     }

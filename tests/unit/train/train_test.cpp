@@ -53,14 +53,6 @@ data::Batch make_batch(int64_t samples, int64_t seed) {
   return b;
 }
 
-std::shared_ptr<models::VisionLanguageModel> sparse_model() {
-  return models::make_model([] {
-    auto c = tests::tiny_config();
-    c.language.moe = tests::tiny_moe();
-    return c;
-  }(), 3, &tests::taxonomy());
-}
-
 TEST(BatchLoss, SegmentsCountByTheirWeights) {
   auto model = models::make_model(tests::tiny_config(), 3);
   const auto batch = make_batch(2, 1);
@@ -87,7 +79,7 @@ TEST(BatchLoss, SegmentsCountByTheirWeights) {
 }
 
 TEST(BatchLoss, PartsOfABatchAddUpToTheWhole) {
-  auto model = sparse_model();
+  auto model = tests::tiny_sparse_model(3);
   // Parts with different numbers of supervised rows and different weights of labels.
   auto a = make_batch(2, 1), b = make_batch(2, 2);
   b.targets_T.narrow(0, 4, 4).fill_(-100);
