@@ -16,4 +16,7 @@ if [[ ${1:-} == --asan ]]; then
 fi
 scripts/setup.sh "${setup[@]}"
 echo "[test] set-up and build took $((SECONDS - started)) s; running the tests"
+# Two tests run at once, and each may start several processes: threads of LibTorch's that wait for each other
+# by spinning would take the cores from them. Tests of threads set their own number.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec .venv/bin/ctest --test-dir "$folder" --output-on-failure --no-tests=error -j 2 "$@"
