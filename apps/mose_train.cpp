@@ -77,6 +77,7 @@ int main(int argc, char** argv) {
           if (run.empty()) throw mose::UsageError("--run is missing: the folder that the run writes to");
           // Under torchrun, mpirun or srun this is one of several processes.
           const auto launch = mose::dist::read_launch();
+          mose::train::check_processes(recipe, launch.world);
           const auto world = mose::dist::make_communicator(launch, {backend, timeout, join_timeout});
           if (launch.rank > 0) mose::log::set_quiet(true);
           mose::dist::guarded(*world, [&] {

@@ -47,17 +47,6 @@ void place(Session& session) {
   divide_experts(session);
 }
 
-// A global batch's parts are what processes take, so their number is part of the mathematics and of the recipe.
-void check_parts(const Recipe& recipe, int64_t processes) {
-  for (const auto& stage : recipe.stages) {
-    const bool gradients = stage.kind != "router" || stage.router_form != "cached";
-    if (gradients && stage.accumulate % processes != 0) {
-      throw UsageError(str("stage ", stage.name, ": accumulate = ", stage.accumulate, " parts of a global batch cannot be divided over ",
-                           processes, " processes; give a multiple, for example --set stages.", stage.name, ".accumulate=", processes));
-    }
-  }
-}
-
 // Refuses a folder that holds another run; with `resume`, another recipe.
 void open_run(const Recipe& recipe, const TrainOptions& options) {
   const Json config = to_json_config(recipe);
@@ -225,10 +214,20 @@ data::Loader make_loader(const Session& session, std::vector<data::Encoded> samp
                       session.features);
 }
 
+void check_processes(const Recipe& recipe, int64_t processes) {
+  for (const auto& stage : recipe.stages) {
+    const bool gradients = stage.kind != "router" || stage.router_form != "cached";
+    if (gradients && stage.accumulate % processes != 0) {
+      throw UsageError(str("stage ", stage.name, ": accumulate = ", stage.accumulate, " parts of a global batch cannot be divided over ",
+                           processes, " processes; give a multiple, for example --set stages.", stage.name, ".accumulate=", processes));
+    }
+  }
+}
+
 void train(const Recipe& recipe, const TrainOptions& options) {
   const auto world = options.world ? options.world : dist::make_communicator({});
   check_recipe(recipe);
-  check_parts(recipe, world->size());
+  check_processes(recipe, world->size());
   if (recipe.threads > 0) torch::set_num_threads(static_cast<int>(recipe.threads));
   by_first(*world, [&] { open_run(recipe, options); });
   log::add_file(options.run / (world->rank() == 0 ? "log.txt" : str("log.rank", world->rank(), ".txt")));

@@ -16,6 +16,11 @@ struct TrainOptions {
   bool dry = false;                           // keep no model, adapter or checkpoint
 };
 
+// UsageError when a stage's global batch cannot be divided over so many processes: its parts (accumulate) are what they
+// take, so their number is part of the mathematics and of the recipe. To be asked before the processes meet, so that
+// each says the same and none is told of another's end instead.
+void check_processes(const Recipe& recipe, int64_t processes);
+
 // Writes RUN/config.json, log.txt, metrics.jsonl, TensorBoard events, checkpoints/, routing.json (sparse models),
 // samples.jsonl (recipe.samples), adapters/STAGE of stages with lora, summary.json and model/. A signal ends it with a
 // checkpoint (Interrupted); a loss that is not finite with a checkpoint of the last good step (DivergenceError).
