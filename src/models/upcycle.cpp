@@ -70,15 +70,13 @@ std::shared_ptr<VisionLanguageModel> widen(const VisionLanguageModel& dense, con
   }
   for (const int64_t layer : config.language.wide_layers) {
     const std::string prefix = str("model.language_model.layers.", layer, ".mlp.");
-    const Tensor& narrow = from[prefix + "down_proj.weight"];  // [D, F]
-    const int64_t copies = moe.top_k, width = narrow.size(1);
-    // Shares in [1/2, 3/2] of the mean before they are scaled to sum to 1.
-    auto shares_CF = torch::rand({copies, width}) + 0.5;
-    shares_CF = shares_CF / shares_CF.sum(0, true);
-    std::vector<Tensor> down;
-    for (int64_t c = 0; c < copies; ++c) down.push_back(narrow * shares_CF[c].unsqueeze(0));
-    for (const char* part : {"gate_proj.weight", "up_proj.weight"}) to[prefix + part].copy_(from[prefix + part].repeat({copies, 1}));
-    to[prefix + "down_proj.weight"].copy_(torch::cat(down, 1));
+    for (const char* part : {"gate_proj.weight", "up_proj.weight"}) {  // [F, D]; the rows after these stay as drawn
+      const Tensor& trained_FD = from[prefix + part];
+      to[prefix + part].narrow(0, 0, trained_FD.size(0)).copy_(trained_FD);
+    }
+    const Tensor& trained_DF = from[prefix + "down_proj.weight"];
+    auto down = to[prefix + "down_proj.weight"].zero_();
+    down.narrow(1, 0, trained_DF.size(1)).copy_(trained_DF);
   }
   return wide;
 }

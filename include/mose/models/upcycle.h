@@ -20,10 +20,11 @@ std::shared_ptr<VisionLanguageModel> upcycle(const VisionLanguageModel& dense, c
                                              const skills::Taxonomy& taxonomy,
                                              const std::vector<double>& skill_mass, uint64_t seed);
 
-// The dense twin: on the layers that `moe` would make sparse, the FFN becomes top_k times as wide by
-// copying it top_k times, so it activates as many parameters as the sparse model (routers aside).
-// Each hidden unit's output weights are divided over its copies in random shares (Net2Net; Chen et
-// al., 2016): the sum is unchanged, and the copies get different gradients, so they part in training.
+// The dense twin: on the layers that `moe` would make sparse, the FFN becomes top_k times as wide, so it activates as
+// many parameters as the sparse model (routers aside). The first units are the trained ones; the others have gates and
+// inputs drawn from `seed` and output weights of zero, so the sum is unchanged and they learn something of their own
+// (units copied from the trained ones, as Net2Net's, get nearly the same gradients and stay nearly copies). A step of
+// Adam moves every unit's output alike, so the layer's moves top_k times as far: give down_proj a learning_rate_scale.
 std::shared_ptr<VisionLanguageModel> widen(const VisionLanguageModel& dense, const moe::Config& moe,
                                            uint64_t seed);
 

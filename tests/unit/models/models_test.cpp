@@ -69,15 +69,27 @@ TEST(Upcycle, RefusesASparseModelAndAnotherWidth) {
   EXPECT_THROW(upcycle(*sparse, tiny_moe(), tests::taxonomy(), {}, 2), UsageError);
 }
 
-TEST(Widen, DenseTwinComputesTheSameAndItsCopiesGetDifferentGradients) {
+TEST(Widen, DenseTwinComputesTheSameAndItsNewUnitsLearn) {
   const auto dense = make_model(tiny_config(), 1);
   const auto wide = widen(*dense, tiny_moe(), 2);
   EXPECT_TRUE(torch::allclose(run(*wide, stream()), run(*dense, stream()), 1e-5, 1e-6));
   const auto s = stream();
-  wide->forward(s.tokens, s.plan, wide->encode_images(s.pixels).embeddings_BQD).hidden_TD.pow(2).sum().backward();
-  const auto gradient = wide->named_parameters()["model.language_model.layers.0.mlp.gate_proj.weight"].grad();
-  EXPECT_EQ(gradient.size(0), 40);  // twice 20
-  EXPECT_FALSE(torch::allclose(gradient.narrow(0, 0, 20), gradient.narrow(0, 20, 20)));
+  const auto gradients = [&](const std::string& part) {
+    wide->zero_grad();
+    wide->forward(s.tokens, s.plan, wide->encode_images(s.pixels).embeddings_BQD).hidden_TD.pow(2).sum().backward();
+    return wide->named_parameters()["model.language_model.layers.0.mlp." + part + "_proj.weight"].grad().clone();
+  };
+  const auto of_new = [](const torch::Tensor& all, int64_t dim) {
+    EXPECT_EQ(all.size(dim), 40);  // twice 20
+    return all.narrow(dim, 20, 20);
+  };
+  EXPECT_EQ(of_new(gradients("gate"), 0).abs().max().item<double>(), 0) << "silent units";
+  const auto down = of_new(gradients("down"), 1);
+  EXPECT_TRUE((down.abs().amax(0) > 0).all().item<bool>()) << "each new unit's output has a gradient";
+  const torch::NoGradGuard no_grad;
+  wide->named_parameters()["model.language_model.layers.0.mlp.down_proj.weight"].narrow(1, 20, 20).sub_(0.1 * down);
+  const torch::AutoGradMode with_grad(true);
+  EXPECT_TRUE((of_new(gradients("gate"), 0).abs().amax(1) > 0).all().item<bool>()) << "after a step they all learn";
 }
 
 TEST(Widen, ActivatesAsMuchAsTheSparseTwinRoutersAside) {
