@@ -259,20 +259,26 @@ class Runner:
 
     def everything(self, only):
         cells = {name: cell for name, cell in self.plan.cells.items() if not only or name in only or name.split("@")[0] in only}
-        bases = sorted({cell["base"] for cell in cells.values()})
-        # Seed by seed, so that every arm has its first seed before one has its last.
-        work = sorted(((seed_at, name, seed) for name, cell in cells.items() for seed_at, seed in enumerate(cell["seeds"])),
-                      key=lambda item: item[0])
-        self.clock.left = (["scenes"] if self.plan.root() is None else []) + ["prepare"] + ["base"] * len(bases) + ["train", "predict", "blind", "score"] * len(work)
+        # All arms come before the axes; within each, seed by seed, so that every cell has its first seed before one has its last.
+        rounds = []
+        for axes in (False, True):
+            part = {name: cell for name, cell in cells.items() if ("@" in name) == axes}
+            work = [(seed_at, name, seed) for name, cell in part.items() for seed_at, seed in enumerate(cell["seeds"])]
+            rounds.append((sorted({cell["base"] for cell in part.values()}), sorted(work, key=lambda item: item[0])))
+        steps = sum(len(work) for _, work in rounds)
+        bases = {base for part, _ in rounds for base in part}
+        self.clock.left = ((["scenes"] if self.plan.root() is None else []) + ["prepare"] + ["base"] * len(bases) +
+                           ["train", "predict", "blind", "score"] * steps)
         self.guarded("scenes", self.prepare)
         if self.failures or self.stopping:
             return cells
-        with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
-            for name in bases:
-                pool.submit(self.guarded, name, lambda name=name: self.base(name))
-        with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
-            for _, name, seed in work:
-                pool.submit(self.guarded, f"{name} s{seed}", lambda name=name, seed=seed: self.cell(name, seed))
+        for bases, work in rounds:
+            with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
+                for name in bases:
+                    pool.submit(self.guarded, name, lambda name=name: self.base(name))
+            with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
+                for _, name, seed in work:
+                    pool.submit(self.guarded, f"{name} s{seed}", lambda name=name, seed=seed: self.cell(name, seed))
         return cells
 
 
