@@ -68,8 +68,6 @@ function(mose_test folder)
   endif()
   target_link_libraries(${target} PRIVATE ${library} ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main mose_flags)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-  target_compile_definitions(${target} PRIVATE MOSE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-    MOSE_BINARY_DIR="${PROJECT_BINARY_DIR}")
   if(folder IN_LIST MOSE_LIBTORCH_FOLDERS)
     target_precompile_headers(${target} REUSE_FROM mose_torch_pch)
     # The shared header is compiled with -fPIC, which a program's -fPIE would not match.

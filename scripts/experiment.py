@@ -5,6 +5,7 @@ usage: scripts/experiment.py CONFIG OUT [--root DIR] [--jobs N] [--only NAME,...
 
   CONFIG   configs/experiments/*.json
   --root   a CODA root to run it on: instead of the file's "data" or its drawn scenes
+  --list   checks every recipe that the file makes, shows the cells and stops
   OUT      its folder; calling again goes on where it stopped (done steps are skipped, a half-finished training is resumed)
 
 Draws the scenes (or takes a CODA root), prepares the skill dataset, trains each common base once, then for every cell (an arm, or an arm at a
@@ -122,6 +123,23 @@ class Plan:
             "base": base,
             "seeds": all_seeds[:seeds or len(all_seeds)],
         }
+
+    def check_recipes(self):
+        """Every base's and cell's configs and settings make a recipe: a slip in one is told before hours of the others."""
+        base = self.config["base"]
+        parts = {name: (base.get("configs", []), {**base.get("set", {}), **values}) for name, values in self.bases.items()}
+        parts |= {name: (cell["configs"], cell["set"]) for name, cell in self.cells.items()}
+
+        def check(part):
+            name, (configs, values) = part
+            files = [word for file in configs for word in ("--config", ROOT / file)]
+            done = subprocess.run([BIN / "mose-train", "--quiet", *files, *settings(values), "--dump-config"], capture_output=True, text=True)
+            return f"{name}: {done.stderr.strip()}" if done.returncode else None
+
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            wrong = list(filter(None, pool.map(check, parts.items())))
+        if wrong:
+            usage("\n".join(wrong))
 
 
 class Clock:
@@ -259,20 +277,26 @@ class Runner:
 
     def everything(self, only):
         cells = {name: cell for name, cell in self.plan.cells.items() if not only or name in only or name.split("@")[0] in only}
-        bases = sorted({cell["base"] for cell in cells.values()})
-        # Seed by seed, so that every arm has its first seed before one has its last.
-        work = sorted(((seed_at, name, seed) for name, cell in cells.items() for seed_at, seed in enumerate(cell["seeds"])),
-                      key=lambda item: item[0])
-        self.clock.left = (["scenes"] if self.plan.root() is None else []) + ["prepare"] + ["base"] * len(bases) + ["train", "predict", "blind", "score"] * len(work)
+        # All arms come before the axes; within each, seed by seed, so that every cell has its first seed before one has its last.
+        rounds = []
+        for axes in (False, True):
+            part = {name: cell for name, cell in cells.items() if ("@" in name) == axes}
+            work = [(seed_at, name, seed) for name, cell in part.items() for seed_at, seed in enumerate(cell["seeds"])]
+            rounds.append((sorted({cell["base"] for cell in part.values()}), sorted(work, key=lambda item: item[0])))
+        steps = sum(len(work) for _, work in rounds)
+        bases = {base for part, _ in rounds for base in part}
+        self.clock.left = ((["scenes"] if self.plan.root() is None else []) + ["prepare"] + ["base"] * len(bases) +
+                           ["train", "predict", "blind", "score"] * steps)
         self.guarded("scenes", self.prepare)
         if self.failures or self.stopping:
             return cells
-        with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
-            for name in bases:
-                pool.submit(self.guarded, name, lambda name=name: self.base(name))
-        with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
-            for _, name, seed in work:
-                pool.submit(self.guarded, f"{name} s{seed}", lambda name=name, seed=seed: self.cell(name, seed))
+        for bases, work in rounds:
+            with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
+                for name in bases:
+                    pool.submit(self.guarded, name, lambda name=name: self.base(name))
+            with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
+                for _, name, seed in work:
+                    pool.submit(self.guarded, f"{name} s{seed}", lambda name=name, seed=seed: self.cell(name, seed))
         return cells
 
 
@@ -381,6 +405,10 @@ def main():
     known = set(plan.cells) | set(plan.config["arms"])
     if only - known:
         usage(f"--only: no cell is named {', '.join(sorted(only - known))}; there are {', '.join(sorted(known))}")
+    for name in ("mose-data", "mose-train", "mose-infer", "mose-eval"):
+        if not (BIN / name).exists():
+            usage(f"{BIN / name}: no such program; run scripts/setup.sh, or set MOSE_BIN")
+    plan.check_recipes()
     if args.list:
         for name, cell in plan.cells.items():
             print(f"{name}: {len(cell['seeds'])} seeds from {cell['base']}, {cell['form']}")
@@ -388,9 +416,6 @@ def main():
     root = plan.root()
     if root and not (root / "CODA-LM").is_dir():
         usage(f"{root / 'CODA-LM'}: no such folder; expected a CODA root with CODA-LM/<Split> and {{val,test}}/images (--root)")
-    for name in ("mose-data", "mose-train", "mose-infer", "mose-eval"):
-        if not (BIN / name).exists():
-            usage(f"{BIN / name}: no such program; run scripts/setup.sh, or set MOSE_BIN")
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     lock = open(out / ".lock", "w")  # held until the process ends

@@ -121,8 +121,14 @@ def check_coda(drawn, config, folder):
         check(part in text, f"the report has no \"{part}\"")
 
 
-def check_shipped():
-    """The experiment for real CODA: its cells are laid out, and every recipe that they make is one."""
+def check_shipped(folder):
+    """Every cell of the shipped experiments is a recipe, and a key that is none is named; the one for real CODA can be reckoned."""
+    claim = json.loads((ROOT / "configs/experiments/claim.json").read_text())
+    check(len(experiment(ROOT / "configs/experiments/claim.json", "none", "--list").splitlines()) > len(claim["arms"]), "claim.json: cells")
+    claim["arms"]["skill"]["set"]["stages.finetune.stepps"] = 3
+    (folder / "slip.json").write_text(json.dumps(claim))
+    words = experiment(folder / "slip.json", folder / "slip", code=2)
+    check("skill: " in words and "stepps" in words and not (folder / "slip").exists(), words)
     file = ROOT / "configs/experiments/coda.json"
     listed = experiment(file, "none", "--list")
     check("hierarchical@scenes=1000: 3 seeds from base1" in listed and "multi_turn: 3 seeds" in listed, listed)
@@ -151,7 +157,7 @@ def main():
         check_report(out, folder)
         check_failure(out, config, folder)
         check_coda(out / "coda", json.loads(SHORT.read_text()), folder)
-    check_shipped()
+        check_shipped(folder)
     print("experiment: passed")
 
 
