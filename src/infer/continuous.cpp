@@ -7,6 +7,7 @@
 #include "infer/sampling.h"
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/inference.h"
 
 namespace mose::infer {
 namespace {
@@ -71,6 +72,7 @@ class Engine {
 
   // One more token of every sequence that runs.
   void step() {
+    const nn::BuffersGuard again(buffers_);
     const auto places = running();
     std::vector<int64_t> tokens;
     std::vector<Generation*> out;
@@ -236,7 +238,7 @@ class Engine {
     report_.decoder_passes += static_cast<int64_t>(places.size());
     report_.rows += static_cast<int64_t>(tokens.size());
     const auto device = model_.device();
-    return model_.forward(torch::tensor(tokens, torch::kInt64).to(device), nn::make_plan(lengths, device, starts),
+    return model_.forward(nn::host_indices(tokens).to(device), nn::make_plan(lengths, device, starts),
                           images.empty() ? Tensor() : torch::cat(images), forward);
   }
 
@@ -282,6 +284,7 @@ class Engine {
   const std::function<void(Answer)> done_;
   std::vector<Seat> seats_;
   nn::KvCache cache_;
+  nn::Buffers buffers_;  // of steps
   ContinuousReport report_;
   bool ended_ = false;
 };
