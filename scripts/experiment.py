@@ -11,7 +11,7 @@ usage: scripts/experiment.py CONFIG OUT [--root DIR] [--jobs N] [--only NAME,...
 Draws the scenes (or takes a CODA root), prepares the skill dataset, trains each common base once, then for every cell (an arm, or an arm at a
 point of an axis) and seed: training, answers, answers to pictures of the mean colour (the blind control), scores. What a
 report needs of each run goes to OUT/kept/, all of it together to OUT/results.json; the report itself is made by
-scripts/experiment_report.py. A step that fails is named with its log; the others go on, and the exit code is 1.
+scripts/experiment_report.py. A run that is in OUT/kept/ is done, so a copy of what a report kept (its --keep) goes on too. A step that fails is named with its log; the others go on, and the exit code is 1.
 
 The file: "scenes" (train, val, test, seed, hold_out, tail) or "data" (root: a folder of CODA's form, relative to the
 repository), "launch" (words before mose-train, such as torchrun's), "score" (options of mose-eval score), "base" and
@@ -248,6 +248,10 @@ class Runner:
     def run_of(self, cell, seed):
         return self.out / "runs" / cell / f"s{seed}"
 
+    def kept(self, cell, seed):
+        """What a report needs of a run; one that has it is done, wherever its models are."""
+        return self.out / "kept" / f"{cell}_s{seed}.json"
+
     def cell(self, name, seed):
         cell, run, title = self.plan.cells[name], self.run_of(name, seed), f"{name} s{seed}"
         log, coda = self.out / f"logs/{name}_s{seed}.txt", self.coda
@@ -268,10 +272,9 @@ class Runner:
                   lambda: self.program(log, "mose-eval", "score", "--quiet", "--coda", coda, "--split", "Test", "--answers",
                                        run / "answers", "--blind-answers", run / "blind", "--out", run / "scores",
                                        *(part for key, value in how.items() for part in (f"--{key}", value))))
-        kept = self.out / "kept" / f"{name}_s{seed}.json"
-        if not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write(kept, keep(run, coda, name, seed, values.get("data.max_scenes", 0)))
+        kept = self.kept(name, seed)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write(kept, keep(run, coda, name, seed, values.get("data.max_scenes", 0)))
         if not self.plan.config.get("keep_models", True):
             shutil.rmtree(run / "model", ignore_errors=True)
 
@@ -281,9 +284,12 @@ class Runner:
         rounds = []
         for axes in (False, True):
             part = {name: cell for name, cell in cells.items() if ("@" in name) == axes}
-            work = [(seed_at, name, seed) for name, cell in part.items() for seed_at, seed in enumerate(cell["seeds"])]
-            rounds.append((sorted({cell["base"] for cell in part.values()}), sorted(work, key=lambda item: item[0])))
+            work = [(seed_at, name, seed) for name, cell in part.items() for seed_at, seed in enumerate(cell["seeds"])
+                    if not self.kept(name, seed).exists()]
+            rounds.append((sorted({part[name]["base"] for _, name, _ in work}), sorted(work, key=lambda item: item[0])))
         steps = sum(len(work) for _, work in rounds)
+        if not steps:
+            return cells
         bases = {base for part, _ in rounds for base in part}
         self.clock.left = ((["scenes"] if self.plan.root() is None else []) + ["prepare"] + ["base"] * len(bases) +
                            ["train", "predict", "blind", "score"] * steps)

@@ -7,33 +7,55 @@
 #include <limits>
 #include <numeric>
 
+#include "infer/cuda/kernels.h"
+#include "mose/core/error.h"
+#include "nn/cuda/tensors.h"
+
 namespace mose::infer {
 namespace {
 
-// One draw from softmax(logits / temperature), cut to the top_k and then to the top_p mass.
-int64_t sample(const float* logits, int64_t size, const SamplingConfig& config, RandomStream& stream) {
-  std::vector<int64_t> order(static_cast<size_t>(size));
-  std::iota(order.begin(), order.end(), int64_t{0});
-  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return logits[a] > logits[b]; });
-  if (config.top_k > 0 && config.top_k < size) order.resize(static_cast<size_t>(config.top_k));
-  std::vector<double> weights;
-  double sum = 0;
-  for (const int64_t id : order) {
-    weights.push_back(std::exp((logits[id] - logits[order[0]]) / config.temperature));
-    sum += weights.back();
-  }
-  double mass = 0;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    mass += weights[i] / sum;
-    if (mass >= config.top_p) {
-      weights.resize(i + 1);
-      break;
+namespace gpu = nn::cuda;
+
+// The GPU's kernels of the same choices; false, and nothing written, where they do not serve.
+bool choose_on_gpu(const torch::Tensor& logits_NV, const SamplingConfig& config, const torch::Tensor& uniform_N, const torch::Tensor& chosen_N) {
+  if (!gpu::has_kernels(logits_NV) || logits_NV.size(1) >= 1 << 20) return false;
+  const auto logits = logits_NV.contiguous();
+  gpu::with_kernels(logits, [&]<class T>(auto stream, T) {
+    if (config.temperature > 0) {
+      cuda::sample(stream, gpu::in<T>(logits), gpu::in<double>(uniform_N), config.temperature, config.top_k, config.top_p, gpu::out<int64_t>(chosen_N),
+                   logits.size(0), logits.size(1));
+    } else {
+      cuda::argmax(stream, gpu::in<T>(logits), gpu::out<int64_t>(chosen_N), logits.size(0), logits.size(1));
     }
-  }
-  return order[stream.weighted(weights)];
+  });
+  return true;
 }
 
 }  // namespace
+
+int64_t sample_token(const float* logits, int64_t size, const SamplingConfig& config, double uniform) {
+  std::vector<int64_t> order(static_cast<size_t>(size));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  const auto value = [&](int64_t id) { return std::isnan(logits[id]) ? -std::numeric_limits<float>::infinity() : logits[id]; };
+  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return value(a) > value(b) || (value(a) == value(b) && a < b); });
+  if (config.top_k > 0 && config.top_k < size) order.resize(static_cast<size_t>(config.top_k));
+  std::vector<uint64_t> sums;  // of the masses up to each
+  uint64_t sum = 0;
+  const double top = value(order[0]);
+  for (const int64_t id : order) {
+    const double weight = std::exp((static_cast<double>(logits[id]) - top) / config.temperature);
+    if (weight > 0) sum += static_cast<uint64_t>(std::llrint(weight * cuda::kMassUnit));
+    sums.push_back(sum);
+  }
+  if (sum == 0) return -1;
+  uint64_t kept = sum;
+  if (config.top_p < 1) {
+    const double need = std::ceil(config.top_p * static_cast<double>(sum));
+    kept = *std::lower_bound(sums.begin(), sums.end(), need < static_cast<double>(sum) ? std::max<uint64_t>(1, static_cast<uint64_t>(need)) : sum);
+  }
+  const uint64_t target = std::min(kept - 1, static_cast<uint64_t>(uniform * static_cast<double>(kept)));
+  return order[static_cast<size_t>(std::upper_bound(sums.begin(), sums.end(), target) - sums.begin())];
+}
 
 RandomStream sampling_stream(const SamplingConfig& config, size_t index) {
   return RandomStream(static_cast<uint64_t>(config.seed), "sample/" + std::to_string(index));
@@ -46,18 +68,36 @@ torch::Tensor text_logits(const models::VisionLanguageModel& model, const torch:
   return logits;
 }
 
-std::vector<int64_t> choose_tokens(const torch::Tensor& logits_NV, const SamplingConfig& config, const std::vector<RandomStream*>& streams) {
-  std::vector<int64_t> tokens;
-  if (config.temperature > 0) {
-    const auto host = logits_NV.to(torch::kCPU, torch::kFloat32).contiguous();
-    for (size_t n = 0; n < streams.size(); ++n) {
-      tokens.push_back(sample(host[static_cast<int64_t>(n)].const_data_ptr<float>(), host.size(1), config, *streams[n]));
-    }
-    return tokens;
+torch::Tensor choose_on_device(const torch::Tensor& logits_NV, const SamplingConfig& config, const torch::Tensor& uniform_N) {
+  const auto chosen_N = torch::empty({logits_NV.size(0)}, logits_NV.options().dtype(torch::kInt64));
+  if (choose_on_gpu(logits_NV, config, uniform_N, chosen_N)) return chosen_N;
+  if (config.temperature == 0) return logits_NV.argmax(1);
+  const auto host = logits_NV.to(torch::kCPU, torch::kFloat32).contiguous(), uniform = uniform_N.to(torch::kCPU),
+             chosen = torch::empty({host.size(0)}, torch::kInt64);
+  for (int64_t n = 0; n < host.size(0); ++n) {
+    chosen.mutable_data_ptr<int64_t>()[n] =
+        sample_token(host.const_data_ptr<float>() + n * host.size(1), host.size(1), config, uniform.const_data_ptr<double>()[n]);
   }
-  const auto best = logits_NV.argmax(1).to(torch::kCPU);
-  tokens.assign(best.const_data_ptr<int64_t>(), best.const_data_ptr<int64_t>() + best.numel());
+  return chosen.to(logits_NV.device());
+}
+
+torch::Tensor draw_uniform(const SamplingConfig& config, const std::vector<RandomStream*>& streams) {
+  std::vector<double> values;
+  for (auto* stream : streams) values.push_back(config.temperature > 0 ? stream->uniform() : 0);
+  return torch::tensor(values, torch::kFloat64);
+}
+
+std::vector<int64_t> chosen_tokens(const torch::Tensor& chosen_N) {
+  const auto host = chosen_N.to(torch::kCPU);
+  std::vector<int64_t> tokens(host.const_data_ptr<int64_t>(), host.const_data_ptr<int64_t>() + host.numel());
+  if (std::find(tokens.begin(), tokens.end(), -1) != tokens.end()) throw Error("sampling: no token has a probability: the logits are not finite");
   return tokens;
+}
+
+std::vector<int64_t> choose_tokens(const torch::Tensor& logits_NV, const SamplingConfig& config, const std::vector<RandomStream*>& streams) {
+  const auto uniform_N = draw_uniform(config, streams);
+  const bool there = config.temperature > 0 && logits_NV.is_cuda();
+  return chosen_tokens(choose_on_device(logits_NV, config, there ? uniform_N.to(logits_NV.device()) : uniform_N));
 }
 
 }  // namespace mose::infer

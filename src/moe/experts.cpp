@@ -44,6 +44,11 @@ class SwigluExperts : public Experts, public ExpertsOnDevice, public nn::TakesLo
     return grouped_swiglu(rows_RD.to(type), gate_up_.to(type), down_.to(type), ends_E).to(rows_RD.scalar_type());
   }
 
+  torch::Tensor forward_few(const torch::Tensor& x_TD, const torch::Tensor& experts_TK, const torch::Tensor& weights_TK) override {
+    if (nn::is_packed(gate_up_) || gate_up_lora_ || down_lora_ || product_type(x_TD) != x_TD.scalar_type()) return {};
+    return few_rows_swiglu(x_TD, gate_up_, down_, experts_TK, weights_TK);
+  }
+
   std::vector<nn::LoraPlace> lora_places() override {
     return {{"gate_up_proj", gate_up_, &gate_up_lora_}, {"down_proj", down_, &down_lora_}};
   }

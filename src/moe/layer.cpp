@@ -27,13 +27,16 @@ std::pair<torch::Tensor, Routing> MoeLayer::forward(const torch::Tensor& x_TD, c
   Routing routing = router_->forward(x_TD);
   if (control) steer(routing, *control, normalise_top_k_);
   auto* on_device = exchange_ ? nullptr : dynamic_cast<ExpertsOnDevice*>(experts_.get());
-  if (on_device && !on_device->serve(x_TD)) on_device = nullptr;
-  const Dispatch dispatch = plan_dispatch(routing.experts_TK, expert_count_, /*read_counts=*/!on_device);
-  const torch::Tensor rows_RD = gather_rows(x_TD, dispatch);
-  const torch::Tensor out_RD = on_device   ? on_device->forward_on_device(rows_RD, dispatch.ends_E)
-                               : exchange_ ? exchange_->forward(rows_RD, dispatch.counts_E, *experts_)
-                                           : experts_->forward(rows_RD, dispatch.counts_E);
-  torch::Tensor out_TD = combine_rows(out_RD, routing.weights_TK, dispatch);
+  torch::Tensor out_TD = on_device ? on_device->forward_few(x_TD, routing.experts_TK, routing.weights_TK) : torch::Tensor();
+  if (!out_TD.defined()) {
+    if (on_device && !on_device->serve(x_TD)) on_device = nullptr;
+    const Dispatch dispatch = plan_dispatch(routing.experts_TK, expert_count_, /*read_counts=*/!on_device);
+    const torch::Tensor rows_RD = gather_rows(x_TD, dispatch);
+    const torch::Tensor out_RD = on_device   ? on_device->forward_on_device(rows_RD, dispatch.ends_E)
+                                 : exchange_ ? exchange_->forward(rows_RD, dispatch.counts_E, *experts_)
+                                             : experts_->forward(rows_RD, dispatch.counts_E);
+    out_TD = combine_rows(out_RD, routing.weights_TK, dispatch);
+  }
   if (shared_expert_) {
     out_TD = out_TD + at::sigmoid(shared_expert_gate_->forward(x_TD)) * shared_expert_->forward(x_TD);
   }

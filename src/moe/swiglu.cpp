@@ -5,6 +5,8 @@
 #include "mose/nn/fused.h"
 #include "mose/nn/inference.h"
 #include "mose/nn/int8.h"
+#include "moe/cuda/kernels.h"
+#include "nn/cuda/tensors.h"
 #include "nn/product.h"
 
 namespace mose::moe {
@@ -137,6 +139,22 @@ Tensor stacked_swiglu(const Tensor& rows_RD, const Tensor& gate_up, const Tensor
 Tensor grouped_swiglu(const Tensor& rows_RD, const Tensor& gate_up, const Tensor& down, const Tensor& ends_E) {
   if (!nn::needs_gradient(rows_RD, gate_up, down)) return multiply_groups(rows_RD.contiguous(), gate_up, down, {}, ends_E).out;
   return StackedSwiglu::apply(rows_RD.contiguous(), gate_up, down, std::vector<int64_t>{}, std::optional(ends_E));
+}
+
+Tensor few_rows_swiglu(const Tensor& x_TD, const Tensor& gate_up, const Tensor& down, const Tensor& experts_TK, const Tensor& weights_TK) {
+  namespace gpu = nn::cuda;
+  const int64_t tokens = x_TD.size(0), choices = experts_TK.numel();
+  if (at::GradMode::is_enabled() || !gpu::has_kernels(x_TD) || gate_up.scalar_type() != x_TD.scalar_type() || !gate_up.is_contiguous() ||
+      !down.is_contiguous() || tokens > cuda::kFewTokens || choices > cuda::kFewChoices) {
+    return {};
+  }
+  const Tensor x = x_TD.contiguous(), chosen = experts_TK.contiguous(), weights = weights_TK.to(torch::kFloat32).contiguous();
+  const Tensor hidden = at::empty({choices, down.size(2)}, x.options()), out = at::empty_like(x);
+  gpu::with_kernels(x, [&]<class T>(auto stream, T) {
+    cuda::few_rows(stream, gpu::in<T>(x), gpu::in<T>(gate_up), gpu::in<T>(down), gpu::in<int64_t>(chosen), gpu::in<float>(weights),
+                   gpu::out<T>(hidden), gpu::out<T>(out), tokens, experts_TK.size(1), gate_up.size(0), x.size(1), down.size(2));
+  });
+  return out;
 }
 
 Tensor stacked_swiglu_int8(const Tensor& rows_RD, const Tensor& gate_up, const Tensor& down, const std::vector<int64_t>& counts_E) {

@@ -26,6 +26,11 @@ torch::Tensor stacked_swiglu(const torch::Tensor& rows_RD, const torch::Tensor& 
 torch::Tensor grouped_swiglu(const torch::Tensor& rows_RD, const torch::Tensor& gate_up, const torch::Tensor& down,
                              const torch::Tensor& ends_E);
 
+// y[t] = sum_k weights[t, k] expert_e(x[t]) with e = experts[t, k], without gradient and without moving rows: for the few tokens of
+// decoding on a GPU. Undefined where gradient is asked for, or there are too many tokens, or types or device have no kernel.
+torch::Tensor few_rows_swiglu(const torch::Tensor& x_TD, const torch::Tensor& gate_up, const torch::Tensor& down,
+                              const torch::Tensor& experts_TK, const torch::Tensor& weights_TK);
+
 // The same without gradient, gate_up and down packed (mose/nn/int8.h).
 torch::Tensor stacked_swiglu_int8(const torch::Tensor& rows_RD, const torch::Tensor& gate_up, const torch::Tensor& down,
                                   const std::vector<int64_t>& counts_E);

@@ -79,6 +79,15 @@ def check_report(out, folder):
     check("Runs that are missing" not in text, "the report misses runs")
 
 
+def check_kept(out, folder):
+    """What a report kept goes on elsewhere: nothing to do where all is there."""
+    elsewhere = folder / "elsewhere"
+    shutil.copytree(folder / "kept", elsewhere)
+    experiment(SHORT, elsewhere)
+    check({path.name for path in elsewhere.iterdir()} >= {"kept", "results.json"} and not (elsewhere / "runs").exists(), "kept runs were run again")
+    check(json.loads((elsewhere / "results.json").read_text())["cells"] == json.loads((out / "results.json").read_text())["cells"], "other results")
+
+
 def check_failure(out, config, folder):
     """Done steps stay; the arm that cannot run is named and the others are there."""
     config["arms"] = {"dense": config["arms"]["dense"], "broken": {**config["arms"]["topk"], "set": {"moe.top_k": 99}}}
@@ -155,6 +164,7 @@ def main():
         experiment(SHORT, out)
         check(files(out / "runs") == before, "a second call did something again")
         check_report(out, folder)
+        check_kept(out, folder)
         check_failure(out, config, folder)
         check_coda(out / "coda", json.loads(SHORT.read_text()), folder)
         check_shipped(folder)

@@ -170,8 +170,9 @@ V __shfl_up_sync(unsigned, V value, unsigned distance) {
   const unsigned lane = threadIdx.x % 32;
   return cuda_on_cpu::shuffle(value, lane < distance ? lane : lane - distance);
 }
-inline int atomicAdd(int* p, int value) {
-  const int before = *p;
+template <class V>
+V atomicAdd(V* p, V value) {
+  const V before = *p;
   *p += value;
   return before;
 }

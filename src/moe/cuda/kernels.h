@@ -13,6 +13,7 @@ using nn::cuda::Stream;
 
 constexpr int64_t kMostExperts = 1024;  // of one layer
 constexpr int64_t kPlaceBlock = 256;    // choices that one block counts and places
+constexpr int64_t kFewTokens = 16, kFewChoices = 128;  // of few_rows, at most
 
 // The k largest values of each row, largest first, the lower index first among equals; NaN comes last. With
 // `probabilities`, these are written, softmax(values), and chosen from instead. With `weights`, the chosen values,
@@ -44,5 +45,11 @@ template <class T>
 void weighted_sum_backward(Stream stream, const T* grad_TD, const T* rows_RD, const float* weights_TK,
                            const int64_t* row_TK, T* grad_rows_RD, float* grad_weights_TK, int64_t tokens, int64_t k,
                            int64_t width);
+
+// SwiGLU experts on a few tokens: out[t] = sum_k weights[t, k] expert_e(x[t]), e = chosen[t, k], by rising k. gate_up [E, 2F, D], down
+// [E, D, F]; `hidden` is scratch, [tokens * k, F]. A choice outside [0, experts) ends the work of the device with a message.
+template <class T>
+void few_rows(Stream stream, const T* x_TD, const T* gate_up_EFD, const T* down_EDF, const int64_t* chosen_TK, const float* weights_TK,
+              T* hidden_CF, T* out_TD, int64_t tokens, int64_t k, int64_t experts, int64_t width, int64_t intermediate);
 
 }  // namespace mose::moe::cuda

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "moe/cuda/few_rows.cu"
 #include "moe/cuda/move.cu"
 #include "moe/cuda/place.cu"
 #include "moe/cuda/route.cu"
@@ -163,6 +164,75 @@ TEST(Move, RowsToExpertsAndBackWithTheirGradients) {
         EXPECT_LT(difference(out[4], grads[1]), 2e-6);
       });
     }
+  }
+}
+
+// sum_k weights expert(x) in float64, one choice at a time.
+Tensor plain_experts(const Tensor& x, const Tensor& gate_up, const Tensor& down, const Tensor& chosen, const Tensor& weights) {
+  const auto exact = [](const Tensor& t) { return t.to(torch::kFloat64); };
+  const Tensor y = torch::zeros_like(exact(x));
+  for (int64_t t = 0; t < chosen.size(0); ++t) {
+    for (int64_t k = 0; k < chosen.size(1); ++k) {
+      const int64_t e = chosen[t][k].item<int64_t>();
+      const auto both = exact(gate_up[e]).mv(exact(x[t])).chunk(2);
+      y[t] += weights[t][k].item<double>() * exact(down[e]).mv(both[0] * torch::sigmoid(both[0]) * both[1]);
+    }
+  }
+  return y;
+}
+
+template <class T>
+Tensor few_rows_of(const Tensor& x, const Tensor& gate_up, const Tensor& down, const Tensor& chosen, const Tensor& weights) {
+  return in_any_order([&] {
+    const Tensor hidden = unwritten({chosen.numel(), down.size(2)}, x.scalar_type()), out = unwritten(x.sizes(), x.scalar_type());
+    few_rows(nullptr, data<T>(x), data<T>(gate_up), data<T>(down), data<int64_t>(chosen), data<float>(weights), data<T>(hidden), data<T>(out),
+             x.size(0), chosen.size(1), gate_up.size(0), x.size(1), down.size(2));
+    return std::vector<Tensor>{out};
+  })[0];
+}
+
+TEST(FewRows, AreThoseOfEveryChoiceByItself) {
+  struct Case {
+    int64_t tokens, k, experts, width, intermediate;
+  };
+  // Widths of whole packs and of odd ones; experts without tokens; as many choices as there may be.
+  for (const Case& c : std::vector<Case>{{1, 1, 1, 8, 8}, {1, 2, 4, 64, 40}, {3, 2, 9, 33, 5}, {16, 2, 4, 24, 8}, {7, 3, 3, 5, 1}, {16, 8, 8, 8, 3}}) {
+    for_types([&]<class T>(T, torch::Dtype type, double tolerance) {
+      torch::manual_seed(5);
+      const Tensor x = torch::randn({c.tokens, c.width}).to(type), gate_up = (torch::randn({c.experts, 2 * c.intermediate, c.width}) / 3).to(type),
+                   down = (torch::randn({c.experts, c.width, c.intermediate}) / 3).to(type), weights = torch::rand({c.tokens, c.k});
+      const Tensor chosen = stable_order(torch::rand({c.tokens, c.experts}), true).narrow(1, 0, c.k).contiguous();
+      EXPECT_LT(difference(few_rows_of<T>(x, gate_up, down, chosen, weights), plain_experts(x, gate_up, down, chosen, weights)), tolerance)
+          << c.tokens << " tokens, " << c.experts << " experts, width " << c.width;
+    });
+  }
+}
+
+TEST(FewRows, OneExpertMayHaveAllChoices) {
+  torch::manual_seed(6);
+  for (const int64_t e : {0, 2}) {
+    const Tensor x = torch::randn({16, 8}), gate_up = torch::randn({3, 8, 8}) / 3, down = torch::randn({3, 8, 4}) / 3, weights = torch::rand({16, 3}),
+                 chosen = torch::full({16, 3}, e, torch::kInt64);
+    EXPECT_LT(difference(few_rows_of<float>(x, gate_up, down, chosen, weights), plain_experts(x, gate_up, down, chosen, weights)), 2e-6);
+  }
+}
+
+TEST(FewRows, AnExpertWithoutTokensIsNotRead) {
+  torch::manual_seed(7);
+  const Tensor x = torch::randn({2, 8}), gate_up = torch::randn({3, 16, 8}), down = torch::randn({3, 8, 8}), weights = torch::rand({2, 1}),
+               chosen = torch::tensor({{0}, {2}}, torch::kInt64);
+  gate_up[1].fill_(NAN);
+  down[1].fill_(NAN);
+  EXPECT_LT(difference(few_rows_of<float>(x, gate_up, down, chosen, weights), plain_experts(x, gate_up, down, chosen, weights)), 2e-6);
+}
+
+TEST(FewRows, RefuseExpertsThatAreNotThere) {
+  for (const int64_t e : {-1, 3}) {
+    const Tensor x = torch::zeros({1, 8}), gate_up = torch::zeros({3, 16, 8}), down = torch::zeros({3, 8, 8}), weights = torch::ones({1, 1}),
+                 chosen = torch::full({1, 1}, e, torch::kInt64), hidden = torch::zeros({1, 8});
+    EXPECT_THROW(few_rows(nullptr, data<float>(x), data<float>(gate_up), data<float>(down), data<int64_t>(chosen), data<float>(weights),
+                          data<float>(hidden), data<float>(x), 1, 1, 3, 8, 8),
+                 std::runtime_error);
   }
 }
 

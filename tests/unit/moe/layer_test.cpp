@@ -254,5 +254,30 @@ TEST_P(MoeLayerInBfloat16, IsCloseToFloat32AndRepeatsBitForBit) {
   }
 }
 
+// Without gradient a GPU has kernels of its own for few tokens; 17 are no longer few.
+TEST_P(MoeLayerInBfloat16, FewTokensWithoutGradientAreCloseToFloat64AndRepeatBitForBit) {
+  const torch::NoGradGuard no_grad;
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    for (const bool flood : {false, true}) {
+      torch::manual_seed(7);
+      const Config config = config_of("topk", 6, 2);
+      MoeLayer exact(config, kWidth, kIntermediate, map_of(config)), layer(config, kWidth, kIntermediate, map_of(config));
+      for (auto& item : exact.named_parameters()) {
+        item.value().copy_(item.value().to(type));
+        if (flood && item.key().starts_with("gate.")) item.value().zero_();
+        layer.named_parameters()[item.key()].copy_(item.value());
+      }
+      exact.to(torch::kFloat64);
+      layer.to(device(), type);
+      for (const int64_t tokens : {1, 2, 5, 16, 17}) {
+        const Tensor x = torch::randn({tokens, kWidth}).to(type), here = x.to(device());
+        const Tensor want = exact.forward(x.to(torch::kFloat64)).first, ours = layer.forward(here).first, again = layer.forward(here).first;
+        EXPECT_TRUE(torch::equal(ours, again)) << tokens;
+        EXPECT_LT(largest_difference(ours.cpu(), want) / std::max(1.0, want.abs().max().item<double>()), type == torch::kFloat32 ? 1e-5 : 0.02) << tokens;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mose::moe
