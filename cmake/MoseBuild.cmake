@@ -50,16 +50,19 @@ function(mose_library folder)
   endif()
 endfunction()
 
-# mose_test(<folder> [KERNELS] SOURCES a_test.cpp ... [LINK targets ...]) makes test_<folder>, a CTest entry.
+# mose_test(<folder> [KERNELS | GPU] SOURCES a_test.cpp ... [LINK targets ...]) makes test_<folder>, a CTest entry.
 # With KERNELS it is test_<folder>_kernels: CUDA kernels that the CPU runs (tests/support/cuda_on_cpu.h), without mose_<folder>,
-# which has those of the GPU under the same names.
+# which has those of the GPU under the same names. With GPU it is test_<folder>_gpu: tests that a GPU alone can run, without whatever
+# else the folder's tests link, for scripts/bench/gpu.sh.
 function(mose_test folder)
-  cmake_parse_arguments(ARG "KERNELS" "" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "KERNELS;GPU" "" "SOURCES;LINK" ${ARGN})
   set(name ${folder})
   set(library mose::${folder})
   if(ARG_KERNELS)
     set(name ${folder}_kernels)
     set(library mose::core LibTorch::LibTorch)
+  elseif(ARG_GPU)
+    set(name ${folder}_gpu)
   endif()
   set(target test_${name})
   add_executable(${target} ${ARG_SOURCES})
@@ -67,6 +70,7 @@ function(mose_test folder)
     target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
   endif()
   target_link_libraries(${target} PRIVATE ${library} ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main mose_flags)
+  target_link_options(${target} PRIVATE -Wl,--as-needed)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   if(folder IN_LIST MOSE_LIBTORCH_FOLDERS)
     target_precompile_headers(${target} REUSE_FROM mose_torch_pch)

@@ -30,6 +30,14 @@ const std::vector<Entry>& entries() {
       {{"image", "JPEG to model input on one core against Pillow and torchvision with transformers' processors"}, bench_image},
       {{"machine", "copy and read bandwidth and matrix products, here and in PyTorch"}, bench_machine},
       {{"claims", "what sparsity costs and saves against dense decoders of the same activated and total size; what one turn saves", false}, bench_claims},
+      {{"gpu-machine", "a GPU's matrix products, copies and reads, here and in PyTorch", false, true}, bench_gpu_machine},
+      {{"gpu-moe", "one MoE layer of GPU shape R: training, routing and permutation, few tokens, against transformers' and a dense FFN", false, true},
+       bench_gpu_moe},
+      {{"gpu-head", "head + cross-entropy on a GPU against transformers' loss: time and memory", false, true}, bench_gpu_head},
+      {{"gpu-decode", "greedy decoding of GPU shape R, one sequence, against transformers' generate", false, true}, bench_gpu_decode},
+      {{"gpu-train", "a training step of GPU shape R against transformers and the device's peak; packed against padded", false, true}, bench_gpu_train},
+      {{"gpu-evaluate", "several questions a picture, answered in a batch, against transformers' padded generate", false, true}, bench_gpu_evaluate},
+      {{"gpu-compiled", "gpu-decode against generate with a static cache, compiled", false, true}, bench_gpu_compiled},
       {{"trainer", "whole runs of mose-train: the cost of checkpoints and log lines, two processes against one; 23 minutes", false}, bench_trainer},
   };
   return kEntries;
@@ -51,7 +59,7 @@ const std::vector<Benchmark>& benchmarks() {
 }
 
 Report run_benchmarks(const std::vector<std::string>& names, const Options& options) {
-  std::vector<std::string> known = {"all"};
+  std::vector<std::string> known = {"all", "gpu"};
   for (const Benchmark& b : benchmarks()) known.push_back(b.name);
   for (const std::string& name : names) {
     if (contains(known, name)) continue;
@@ -61,7 +69,8 @@ Report run_benchmarks(const std::vector<std::string>& names, const Options& opti
   }
   Session session(options);
   for (const Entry& entry : entries()) {
-    if (!contains(names, entry.about.name) && !(contains(names, "all") && entry.about.in_all)) continue;
+    const bool asked = contains(names, entry.about.name) || (entry.about.in_all && contains(names, "all")) || (entry.about.gpu && contains(names, "gpu"));
+    if (!asked) continue;
     log::info(entry.about.name, ": ", entry.about.description);
     session.attempt(entry.about.name, "", [&] { entry.run(session); });
   }

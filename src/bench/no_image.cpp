@@ -1,4 +1,4 @@
-// In place of image.cpp where OpenCV is not found.
+// In place of image.cpp where OpenCV is not found, and in mose-bench-gpu.
 #include "bench/session.h"
 #include "mose/core/error.h"
 

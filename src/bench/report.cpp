@@ -68,7 +68,7 @@ std::string table(const Report& report) {
 
 std::string markdown(const Report& report, const Options& options, const std::string& command) {
   std::string out = "# Ours and the peers' side by side\n\n";
-  out += str("- Command: `", command, "`\n- Machine: ", cpu_name(), "; load averages at the end ", system_load(), "\n- Versions: mose ",
+  out += str("- Command: `", command, "`\n- Machine: ", cpu_name(), report.device.empty() ? "" : "; rows named gpu on " + report.device, "; load averages at the end ", system_load(), "\n- Versions: mose ",
              version(), ", LibTorch " TORCH_VERSION, report.versions.empty() ? "" : "; peers: ", join(report.versions, ", "), "\n");
   out += str("- Medians of ", options.repetitions,
              " rounds by turns (ours, peers, ours again, peers; of works that take seconds 3 or 7), results checked before timing; ratio is the peer's time "

@@ -54,6 +54,7 @@ void Session::compare(const Comparison& c) {
               " ms, ratio ", fixed(row.ratio(), 2), ", noise ", fixed(100 * row.noise, 1), " %");
     report.rows.push_back(std::move(row));
   }
+  if (options_.after_row) options_.after_row(report);
 }
 
 bool Session::attempt(const std::string& name, const std::string& peer, const std::function<void()>& work) {
@@ -65,8 +66,19 @@ bool Session::attempt(const std::string& name, const std::string& peer, const st
   } catch (const std::exception& error) {
     log::error(name, peer.empty() ? "" : ", against " + peer, ": not compared: ", error.what());
     report.missing.push_back({name, peer, error.what()});
+    if (options_.after_row) options_.after_row(report);
     return false;
   }
+}
+
+double Session::seconds_left() const {
+  return options_.budget_seconds - std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+}
+
+void Session::leave_out(const std::string& name) {
+  const std::string reason = str("left out: of ", fixed(options_.budget_seconds, 0), " seconds ", fixed(std::max(0.0, seconds_left()), 0), " are left");
+  log::warn(name, ": ", reason);
+  report.missing.push_back({name, "", reason, true});
 }
 
 void Session::add_version(const std::string& version) {

@@ -1,6 +1,7 @@
 // What one run of benchmarks shares: options, measured limits, rows and failures.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -56,11 +57,15 @@ class Session {
   // Runs `work`; an error of it is noted as missing for (name, peer) and stops nothing else. False then.
   bool attempt(const std::string& name, const std::string& peer, const std::function<void()>& work);
   void add_version(const std::string& version);
+  double seconds_left() const;  // of the budget for a GPU's rows
+  void leave_out(const std::string& name);  // since too little is left
 
   Report report;
+  std::shared_ptr<struct GpuLimits> gpu_limits;  // measured when first asked for (gpu.h)
 
  private:
   Options options_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
   std::unique_ptr<Limits> limits_;
 };
 
@@ -78,5 +83,12 @@ void bench_packed(Session& session);
 void bench_growth(Session& session);
 void bench_claims(Session& session);
 void bench_trainer(Session& session);
+void bench_gpu_machine(Session& session);
+void bench_gpu_moe(Session& session);
+void bench_gpu_head(Session& session);
+void bench_gpu_decode(Session& session);
+void bench_gpu_train(Session& session);
+void bench_gpu_evaluate(Session& session);
+void bench_gpu_compiled(Session& session);
 
 }  // namespace mose::bench

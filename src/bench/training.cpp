@@ -42,9 +42,16 @@ data::Batch make_batch(const std::vector<int64_t>& lengths, int64_t vocabulary, 
   return batch;
 }
 
-OurTraining::OurTraining(ShapeR shape, data::Batch batch)
-    : shape_(std::move(shape)), batch_(std::move(batch)), optimizer_(named(shape_), {}) {
-  whole_ = train::normalisers(batch_, weights_);
+OurTraining::OurTraining(ShapeR shape, const data::Batch& batch) : shape_(std::move(shape)), optimizer_(named(shape_), {}) { use(batch); }
+
+void OurTraining::use(const data::Batch& batch) {
+  whole_ = train::normalisers(batch, weights_);
+  batch_ = data::to_device(batch, shape_.model->device());
+}
+
+double OurTraining::loss() {
+  const torch::NoGradGuard no_grad;
+  return train::batch_loss(*shape_.model, batch_, weights_, whole_).report.total.item<double>();
 }
 
 double OurTraining::step() {

@@ -19,7 +19,9 @@ data::Batch make_batch(const std::vector<int64_t>& lengths, int64_t vocabulary, 
 // Forward, backward, clipping and AdamW, over and over on one batch. bfloat16 models have float32 master weights.
 class OurTraining {
  public:
-  OurTraining(ShapeR shape, data::Batch batch);
+  OurTraining(ShapeR shape, const data::Batch& batch);
+  void use(const data::Batch& batch);  // from now on, on the model's device
+  double loss();  // of the batch, without a step
   double step();  // the seconds it took
   std::vector<double> losses;  // of every step so far
 

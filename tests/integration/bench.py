@@ -29,7 +29,7 @@ def check_rows(rows, text, expected):
         check(list(row)[:len(KEYS)] == KEYS, f"keys {list(row)}")
         check(row["ours_ms"] > 0 and row["peer_ms"] > 0 and row["noise"] >= 0, f"times of {row}")
         check(abs(row["ratio"] - row["peer_ms"] / row["ours_ms"]) <= 0.01 * row["ratio"] + 0.001, f"ratio of {row}")
-        check(row["limit_share"] is None or row["limit_share"] > 0, f"limit share of {row}")
+        check(row["limit_share"] is None or row["limit_share"] > 0 or "rehearsal" in row, f"limit share of {row}")
         check(row["name"] in text and row["peer"] in text, f"{row['name']} is not in the table")
 
 
@@ -47,3 +47,23 @@ with tempfile.TemporaryDirectory() as name:
     check(done.returncode == 0, f"exit code {done.returncode}: {done.stderr}")
     check_rows(rows, text, 3)
     print(f"machine: {len(rows)} rows")
+
+    # The rows for a GPU, tried on the CPU at tiny sizes: both sides give what float64 gives, or a row would be missing.
+    done, rows, text = bench(folder, "gpu", "--rehearse", "--repetitions", "1", "--threads", "1")
+    check(done.returncode == 0, f"exit code {done.returncode}: {done.stderr}")
+    works = {"gpu-machine: gemm": 1, "gpu-machine: copy": 1, "gpu-machine: read": 1, "gpu-moe: layer, forward + backward": 9,
+             "gpu-moe: routing + permutation, forward + backward": 3, "gpu-moe: layer, few tokens": 10, "gpu-head: linear + cross-entropy": 1,
+             "gpu-decode: greedy, one sequence": 2, "gpu-train: step": 2, "gpu-train: share of the device's peak": 1, "gpu-train: packed": 1,
+             "gpu-evaluate: questions about pictures": 1, "gpu-decode: greedy, one sequence, against a compiled peer": 1}
+    check_rows(rows, text, sum(works.values()))
+    for work, count in works.items():
+        found = [row for row in rows if row["name"] == work]
+        check(len(found) == count, f"{len(found)} rows of {work}, expected {count}")
+        check(all("rehearsal" in row and row["repetitions"] == 1 for row in found), f"rows that do not say that they are a rehearsal: {found}")
+    print(f"gpu, rehearsed: {len(rows)} rows")
+
+    # What no longer fits is left out, and that is no failure.
+    done, rows, text = bench(folder, "gpu-head", "gpu-train", "--rehearse", "--repetitions", "1", "--budget", "1")
+    check(done.returncode == 0, f"exit code {done.returncode}: {done.stderr}")
+    check("left out: of 1 seconds 0 are left" in text, text)
+    print("gpu: rows beyond the budget are left out")

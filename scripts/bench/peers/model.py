@@ -19,12 +19,17 @@ def peak_memory():
             return int(line.split()[1]) << 10
 
 
-def build(weights, config, rope_theta, experts, threads, type="float32"):
-    torch.set_num_threads(threads)
+def make_settings(config, rope_theta, experts):
     settings = Qwen2MoeConfig(**config, rope_parameters={"rope_type": "default", "rope_theta": rope_theta}, decoder_sparse_step=2,
                               norm_topk_prob=True, qkv_bias=False, shared_expert_intermediate_size=0, bos_token_id=None,
                               eos_token_id=None, pad_token_id=None)
     settings._attn_implementation, settings._experts_implementation = "sdpa", experts
+    return settings
+
+
+def build(weights, config, rope_theta, experts, threads, type="float32"):
+    torch.set_num_threads(threads)
+    settings = make_settings(config, rope_theta, experts)
     model = Qwen2MoeForCausalLM(settings)
     report = model.load_state_dict(load_file(weights), strict=False)
     left = {name for name in report.missing_keys if "shared_expert" not in name and name != "lm_head.weight"}

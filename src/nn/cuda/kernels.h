@@ -10,6 +10,8 @@ namespace mose::nn::cuda {
 using Stream = void*;  // a cudaStream_t
 
 constexpr int64_t kWidestNorm = 8192;  // of rms_norm_backward
+constexpr int64_t kWidestHead = 256;    // of attend_rows
+constexpr int64_t kAttentionChunk = 64;  // positions of one part of attend_rows
 constexpr int64_t kNormRows = 16;      // rows whose part of a norm's weight gradient is one partial sum
 
 // y = x * scale * weight with scale = 1 / sqrt(mean(x^2) + eps), which is written for each row.
@@ -39,5 +41,16 @@ void rotate(Stream stream, const T* x, int64_t stride, const float* cos, const f
 template <class T>
 void cross_entropy(Stream stream, T* logits, const int64_t* target, const float* weights, float* losses, int64_t rows,
                    int64_t classes);
+
+// A cache of keys and values, [places, kv_heads, capacity, width] each, and one row a sequence: row n is that at position ends[n] of place
+// places[n]. store_rows writes its key and value there; a position outside the capacity ends the work of the device with a message.
+template <class T>
+void store_rows(Stream stream, const T* k_NKd, const T* v_NKd, const int64_t* places_N, const int64_t* ends_N, T* keys, T* values, int64_t rows,
+                int64_t kv_heads, int64_t capacity, int64_t width);
+// softmax(q . keys / sqrt(width)) values over the positions up to ends[n], of these the last `window` where that is > 0. Every end is below
+// chunks * kAttentionChunk; `parts` is scratch, [rows, heads, chunks, width + 2].
+template <class T>
+void attend_rows(Stream stream, const T* q_NHd, const T* keys, const T* values, const int64_t* places_N, const int64_t* ends_N, float* parts,
+                 T* out_NHd, int64_t rows, int64_t heads, int64_t kv_heads, int64_t capacity, int64_t width, int64_t window, int64_t chunks);
 
 }  // namespace mose::nn::cuda

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "nn/cuda/cross_entropy.cu"
+#include "nn/cuda/decode_attention.cu"
 #include "nn/cuda/rms_norm.cu"
 #include "nn/cuda/rotary.cu"
 #include "nn/cuda/silu_mul.cu"
@@ -180,6 +181,65 @@ TEST(Kernels, NotANumberIsNotHidden) {
                losses = torch::zeros({1});
   cross_entropy<float>(nullptr, data<float>(logits), data<int64_t>(targets), nullptr, data<float>(losses), 1, 3);
   EXPECT_TRUE(losses.isnan().item<bool>());
+}
+
+// Rows at these positions attend to what the cache then holds, against float64, sequence by sequence.
+template <class T>
+void expect_attention(torch::Dtype type, double tolerance, const std::vector<int64_t>& ends, int64_t heads, int64_t kv_heads, int64_t width,
+                      int64_t window) {
+  torch::manual_seed(6);
+  const int64_t rows = static_cast<int64_t>(ends.size()), capacity = 200, chunks = (capacity + kAttentionChunk - 1) / kAttentionChunk;
+  const Tensor q = torch::randn({rows, heads, width}).to(type), k = torch::randn({rows, kv_heads, width}).to(type),
+               v = torch::randn({rows, kv_heads, width}).to(type), places = (rows - torch::arange(rows)).contiguous(), end = torch::tensor(ends);
+  // Behind every sequence's end are numbers that would show; place 0 is nobody's.
+  Tensor keys = torch::randn({rows + 1, kv_heads, capacity, width}).to(type), values = torch::randn({rows + 1, kv_heads, capacity, width}).to(type);
+  for (int64_t n = 0; n < rows; ++n) {
+    keys[rows - n].slice(1, ends[static_cast<size_t>(n)]).fill_(NAN);
+    values[rows - n].slice(1, ends[static_cast<size_t>(n)]).fill_(NAN);
+  }
+  const auto out = in_any_order([&] {
+    const Tensor parts = unwritten({rows, heads, chunks, width + 2}), y = unwritten({rows, heads, width}, type), new_keys = keys.clone(),
+                 new_values = values.clone();
+    store_rows(nullptr, data<T>(k), data<T>(v), data<int64_t>(places), data<int64_t>(end), data<T>(new_keys), data<T>(new_values), rows, kv_heads,
+               capacity, width);
+    attend_rows(nullptr, data<T>(q), data<T>(new_keys), data<T>(new_values), data<int64_t>(places), data<int64_t>(end), data<float>(parts), data<T>(y),
+                rows, heads, kv_heads, capacity, width, window, chunks);
+    for (int64_t n = 0; n < rows; ++n) {
+      EXPECT_TRUE(torch::equal(new_keys[rows - n].select(1, ends[static_cast<size_t>(n)]), k[n]));
+      EXPECT_TRUE(torch::equal(new_values[rows - n].select(1, ends[static_cast<size_t>(n)]), v[n]));
+    }
+    EXPECT_TRUE(torch::equal(new_keys[0], keys[0]));
+    return std::vector<Tensor>{y};
+  });
+  for (int64_t n = 0; n < rows; ++n) {
+    const int64_t last = ends[static_cast<size_t>(n)], first = window > 0 ? std::max<int64_t>(0, last + 1 - window) : 0;
+    const auto seen = [&](const Tensor& stored, const Tensor& row) {
+      return torch::cat({stored[rows - n].slice(1, first, last), row[n].unsqueeze(1)}, 1).to(torch::kFloat64).repeat_interleave(heads / kv_heads, 0);
+    };
+    const Tensor scores = seen(keys, k).matmul(q[n].to(torch::kFloat64).unsqueeze(2)).squeeze(2) / std::sqrt(static_cast<double>(width));
+    const Tensor want = scores.softmax(1).unsqueeze(1).matmul(seen(values, v)).squeeze(1);
+    EXPECT_LT(difference(out[0][n], want), tolerance) << "row " << n << ", " << heads << " heads of " << width << ", window " << window;
+  }
+}
+
+TEST(Kernels, AttentionOfSingleRowsOverACache) {
+  for_types([&]<class T>(T, torch::Dtype type, double tolerance) {
+    for (const int64_t window : {0, 1, 70}) {
+      expect_attention<T>(type, tolerance, {0, 1, 63, 64, 65, 199}, 4, 2, 8, window);  // around the edges of chunks
+    }
+    expect_attention<T>(type, tolerance, {130}, 1, 1, 17, 0);
+    expect_attention<T>(type, tolerance, {5, 128}, 6, 1, 128, 0);
+    expect_attention<T>(type, tolerance, {70}, 2, 2, 256, 0);
+    expect_attention<T>(type, tolerance, {70}, 2, 1, 255, 0);
+  });
+}
+
+TEST(Kernels, AttentionRefusesAPositionOutsideTheCache) {
+  for (const int64_t position : {-1, 3}) {
+    const Tensor row = torch::zeros({1, 1, 4}), cache = torch::zeros({1, 1, 3, 4}), place = torch::zeros({1}, torch::kInt64), end = torch::full({1}, position, torch::kInt64);
+    EXPECT_THROW(store_rows(nullptr, data<float>(row), data<float>(row), data<int64_t>(place), data<int64_t>(end), data<float>(cache), data<float>(cache), 1, 1, 3, 4),
+                 std::runtime_error);
+  }
 }
 
 }  // namespace
