@@ -47,3 +47,9 @@ with tempfile.TemporaryDirectory() as name:
     check(done.returncode == 0, f"exit code {done.returncode}: {done.stderr}")
     check_rows(rows, text, 3)
     print(f"machine: {len(rows)} rows")
+
+    # Ours and transformers open the same model and begin with the same token.
+    done, rows, text = bench(folder, "startup", "--repetitions", "1", "--threads", "1")
+    check(done.returncode == 0, f"exit code {done.returncode}: {done.stderr}")
+    check_rows(rows, text, 1)
+    print("startup: 1 row")
