@@ -67,3 +67,9 @@ with tempfile.TemporaryDirectory() as name:
     check(done.returncode == 0, f"exit code {done.returncode}: {done.stderr}")
     check("left out: of 1 seconds 0 are left" in text, text)
     print("gpu: rows beyond the budget are left out")
+
+    # Ours and transformers open the same model and begin with the same token.
+    done, rows, text = bench(folder, "startup", "--repetitions", "1", "--threads", "1")
+    check(done.returncode == 0, f"exit code {done.returncode}: {done.stderr}")
+    check_rows(rows, text, 1)
+    print("startup: 1 row")

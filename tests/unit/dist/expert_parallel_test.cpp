@@ -68,9 +68,9 @@ void expect_equal(const std::shared_ptr<Communicator>& world, int64_t group_size
   everything.insert(everything.end(), all_experts.begin(), all_experts.end());
   EXPECT_NEAR(whole_norm(optim::gradient_norm(common), optim::gradient_norm(experts), *groups.parallel).item<double>() / optim::gradient_norm(everything).item<double>(), 1, 1e-6);
 
-  // Evaluation, without gradients.
+  // Evaluation, without gradients: experts on few rows then have kernels of their own, which sum in another order.
   const torch::NoGradGuard no_grad;
-  EXPECT_TRUE(torch::equal(mine.forward(shards[static_cast<size_t>(world->rank())]), y));
+  EXPECT_LT(largest(mine.forward(shards[static_cast<size_t>(world->rank())]), y), 1e-6);
 }
 
 class Experts : public testing::TestWithParam<std::pair<int64_t, int64_t>> {};
