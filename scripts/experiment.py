@@ -5,12 +5,13 @@ usage: scripts/experiment.py CONFIG OUT [--root DIR] [--jobs N] [--only NAME,...
 
   CONFIG   configs/experiments/*.json
   --root   a CODA root to run it on: instead of the file's "data" or its drawn scenes
+  --list   checks every recipe that the file makes, shows the cells and stops
   OUT      its folder; calling again goes on where it stopped (done steps are skipped, a half-finished training is resumed)
 
 Draws the scenes (or takes a CODA root), prepares the skill dataset, trains each common base once, then for every cell (an arm, or an arm at a
 point of an axis) and seed: training, answers, answers to pictures of the mean colour (the blind control), scores. What a
 report needs of each run goes to OUT/kept/, all of it together to OUT/results.json; the report itself is made by
-scripts/experiment_report.py. A step that fails is named with its log; the others go on, and the exit code is 1.
+scripts/experiment_report.py. A run that is in OUT/kept/ is done, so a copy of what a report kept (its --keep) goes on too. A step that fails is named with its log; the others go on, and the exit code is 1.
 
 The file: "scenes" (train, val, test, seed, hold_out, tail) or "data" (root: a folder of CODA's form, relative to the
 repository), "launch" (words before mose-train, such as torchrun's), "score" (options of mose-eval score), "base" and
@@ -123,6 +124,23 @@ class Plan:
             "seeds": all_seeds[:seeds or len(all_seeds)],
         }
 
+    def check_recipes(self):
+        """Every base's and cell's configs and settings make a recipe: a slip in one is told before hours of the others."""
+        base = self.config["base"]
+        parts = {name: (base.get("configs", []), {**base.get("set", {}), **values}) for name, values in self.bases.items()}
+        parts |= {name: (cell["configs"], cell["set"]) for name, cell in self.cells.items()}
+
+        def check(part):
+            name, (configs, values) = part
+            files = [word for file in configs for word in ("--config", ROOT / file)]
+            done = subprocess.run([BIN / "mose-train", "--quiet", *files, *settings(values), "--dump-config"], capture_output=True, text=True)
+            return f"{name}: {done.stderr.strip()}" if done.returncode else None
+
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            wrong = list(filter(None, pool.map(check, parts.items())))
+        if wrong:
+            usage("\n".join(wrong))
+
 
 class Clock:
     """Says how far the steps are and what is left, by the mean time of the steps of each kind."""
@@ -230,6 +248,10 @@ class Runner:
     def run_of(self, cell, seed):
         return self.out / "runs" / cell / f"s{seed}"
 
+    def kept(self, cell, seed):
+        """What a report needs of a run; one that has it is done, wherever its models are."""
+        return self.out / "kept" / f"{cell}_s{seed}.json"
+
     def cell(self, name, seed):
         cell, run, title = self.plan.cells[name], self.run_of(name, seed), f"{name} s{seed}"
         log, coda = self.out / f"logs/{name}_s{seed}.txt", self.coda
@@ -250,29 +272,37 @@ class Runner:
                   lambda: self.program(log, "mose-eval", "score", "--quiet", "--coda", coda, "--split", "Test", "--answers",
                                        run / "answers", "--blind-answers", run / "blind", "--out", run / "scores",
                                        *(part for key, value in how.items() for part in (f"--{key}", value))))
-        kept = self.out / "kept" / f"{name}_s{seed}.json"
-        if not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write(kept, keep(run, coda, name, seed, values.get("data.max_scenes", 0)))
+        kept = self.kept(name, seed)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write(kept, keep(run, coda, name, seed, values.get("data.max_scenes", 0)))
         if not self.plan.config.get("keep_models", True):
             shutil.rmtree(run / "model", ignore_errors=True)
 
     def everything(self, only):
         cells = {name: cell for name, cell in self.plan.cells.items() if not only or name in only or name.split("@")[0] in only}
-        bases = sorted({cell["base"] for cell in cells.values()})
-        # Seed by seed, so that every arm has its first seed before one has its last.
-        work = sorted(((seed_at, name, seed) for name, cell in cells.items() for seed_at, seed in enumerate(cell["seeds"])),
-                      key=lambda item: item[0])
-        self.clock.left = (["scenes"] if self.plan.root() is None else []) + ["prepare"] + ["base"] * len(bases) + ["train", "predict", "blind", "score"] * len(work)
+        # All arms come before the axes; within each, seed by seed, so that every cell has its first seed before one has its last.
+        rounds = []
+        for axes in (False, True):
+            part = {name: cell for name, cell in cells.items() if ("@" in name) == axes}
+            work = [(seed_at, name, seed) for name, cell in part.items() for seed_at, seed in enumerate(cell["seeds"])
+                    if not self.kept(name, seed).exists()]
+            rounds.append((sorted({part[name]["base"] for _, name, _ in work}), sorted(work, key=lambda item: item[0])))
+        steps = sum(len(work) for _, work in rounds)
+        if not steps:
+            return cells
+        bases = {base for part, _ in rounds for base in part}
+        self.clock.left = ((["scenes"] if self.plan.root() is None else []) + ["prepare"] + ["base"] * len(bases) +
+                           ["train", "predict", "blind", "score"] * steps)
         self.guarded("scenes", self.prepare)
         if self.failures or self.stopping:
             return cells
-        with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
-            for name in bases:
-                pool.submit(self.guarded, name, lambda name=name: self.base(name))
-        with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
-            for _, name, seed in work:
-                pool.submit(self.guarded, f"{name} s{seed}", lambda name=name, seed=seed: self.cell(name, seed))
+        for bases, work in rounds:
+            with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
+                for name in bases:
+                    pool.submit(self.guarded, name, lambda name=name: self.base(name))
+            with concurrent.futures.ThreadPoolExecutor(self.clock.jobs) as pool:
+                for _, name, seed in work:
+                    pool.submit(self.guarded, f"{name} s{seed}", lambda name=name, seed=seed: self.cell(name, seed))
         return cells
 
 
@@ -381,6 +411,10 @@ def main():
     known = set(plan.cells) | set(plan.config["arms"])
     if only - known:
         usage(f"--only: no cell is named {', '.join(sorted(only - known))}; there are {', '.join(sorted(known))}")
+    for name in ("mose-data", "mose-train", "mose-infer", "mose-eval"):
+        if not (BIN / name).exists():
+            usage(f"{BIN / name}: no such program; run scripts/setup.sh, or set MOSE_BIN")
+    plan.check_recipes()
     if args.list:
         for name, cell in plan.cells.items():
             print(f"{name}: {len(cell['seeds'])} seeds from {cell['base']}, {cell['form']}")
@@ -388,9 +422,6 @@ def main():
     root = plan.root()
     if root and not (root / "CODA-LM").is_dir():
         usage(f"{root / 'CODA-LM'}: no such folder; expected a CODA root with CODA-LM/<Split> and {{val,test}}/images (--root)")
-    for name in ("mose-data", "mose-train", "mose-infer", "mose-eval"):
-        if not (BIN / name).exists():
-            usage(f"{BIN / name}: no such program; run scripts/setup.sh, or set MOSE_BIN")
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     lock = open(out / ".lock", "w")  # held until the process ends

@@ -25,6 +25,7 @@ void bench_machine(Session& session) {
     session.compare(c);
   };
   compare("machine: copy", "256 MiB", "copy", CopyWork(), kCopyTraffic, "gigabytes_per_second");
+  compare("machine: read", "256 MiB", "read", ReadWork(), kCopyBytes, "gigabytes_per_second");
   compare("machine: matrix product", "2048 x 2048 x 2048, float32", "gemm", GemmWork(), kGemmFlops, "gigaflops");
 }
 

@@ -9,6 +9,7 @@
 #include "bench/machine_work.h"
 #include "mose/bench/timing.h"
 #include "mose/core/error.h"
+#include "mose/core/memory.h"
 #include "mose/core/strings.h"
 
 namespace mose::bench {
@@ -51,6 +52,9 @@ std::string system_load() {
 CopyWork::CopyWork() : from_(at::rand({kCopyBytes / 4})), to_(at::empty_like(from_)) {}
 void CopyWork::operator()() { to_.copy_(from_); }
 
+ReadWork::ReadWork() : from_(at::rand({kCopyBytes / 4})), sum_(at::empty({1})) { use_large_pages(from_.const_data_ptr(), from_.nbytes()); }
+void ReadWork::operator()() { at::sum_out(sum_, from_, 0, /*keepdim=*/true); }
+
 GemmWork::GemmWork(torch::Dtype type)
     : a_(at::rand({kGemmSide, kGemmSide}).to(type)), b_(at::rand({kGemmSide, kGemmSide}).to(type)), out_(at::empty_like(a_)) {}
 void GemmWork::operator()() { at::mm_out(out_, a_, b_); }
@@ -63,7 +67,7 @@ Limits measure_limits(int64_t threads, int64_t repetitions) {
     for (int64_t i = 0; i < repetitions; ++i) seconds.push_back(wall_seconds(work));
     return amount / median(std::move(seconds));
   };
-  return {rate(CopyWork(), kCopyTraffic), rate(GemmWork(), kGemmFlops),
+  return {rate(CopyWork(), kCopyTraffic), rate(ReadWork(), kCopyBytes), rate(GemmWork(), kGemmFlops),
           has_bfloat16() ? rate(GemmWork(torch::kBFloat16), kGemmFlops) : 0};
 }
 

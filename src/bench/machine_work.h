@@ -1,4 +1,4 @@
-// The two works that give the machine's limits.
+// The works that give the machine's limits.
 #pragma once
 
 #include <torch/types.h>
@@ -16,6 +16,16 @@ class CopyWork {
 
  private:
   torch::Tensor from_, to_;
+};
+
+// Adds up what it reads, which lies in large pages.
+class ReadWork {
+ public:
+  ReadWork();
+  void operator()();
+
+ private:
+  torch::Tensor from_, sum_;
 };
 
 class GemmWork {

@@ -30,7 +30,7 @@ const Limits& Session::limits() {
   if (!limits_) {
     limits_ = std::make_unique<Limits>(measure_limits(threads(), options_.repetitions));
     log::info("this machine on ", threads(), " threads: copies ", fixed(limits_->copy_bytes_per_second / 1e9, 1),
-              " GB/s, multiplies at ", fixed(limits_->gemm_flops / 1e9, 0), " GFLOP/s");
+              " GB/s, reads ", fixed(limits_->read_bytes_per_second / 1e9, 1), " GB/s, multiplies at ", fixed(limits_->gemm_flops / 1e9, 0), " GFLOP/s");
   }
   return *limits_;
 }

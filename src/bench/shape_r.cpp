@@ -1,5 +1,6 @@
 #include "bench/shape_r.h"
 
+#include "mose/core/memory.h"
 #include "mose/core/resources.h"
 #include "mose/core/strings.h"
 #include "mose/io/safetensors.h"
@@ -40,9 +41,10 @@ ShapeR make_shape_r(torch::Dtype type, int64_t layers, int64_t dense) {
     language.moe->layers = second;
   }
   const auto taxonomy = skills::Taxonomy::load(resource("skills/driving.json"));
-  ShapeR shape;
+  ShapeR shape;  // in large pages, as a loaded model is
   shape.model = models::make_model(config, 3, dense > 0 ? nullptr : &taxonomy);
   shape.model->to(type);
+  for (const auto& weight : shape.model->parameters()) use_large_pages(weight.const_data_ptr(), weight.nbytes());
   const std::string prefix = "model.language_model.";
   for (const auto& item : shape.model->named_parameters()) {
     if (item.key().starts_with(prefix)) shape.parameters.emplace_back("model." + item.key().substr(prefix.size()), item.value());

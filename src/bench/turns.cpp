@@ -3,14 +3,13 @@
 #include <map>
 
 #include "bench/corpus.h"
+#include "bench/scene_questions.h"
 #include "bench/shape_r.h"
 #include "mose/core/error.h"
 #include "mose/core/resources.h"
 #include "mose/core/strings.h"
 #include "mose/data/encode.h"
 #include "mose/infer/continuous.h"
-#include "mose/skills/prepare.h"
-#include "scenes/wording.h"
 
 namespace mose::bench {
 namespace {
@@ -45,32 +44,23 @@ struct Forms {
 };
 
 Forms make_forms(const models::VisionLanguageModel& model, const text::Tokenizer& tokenizer, const skills::Taxonomy& taxonomy) {
-  const skills::Annotator annotator(taxonomy);
-  const data::EncodeConfig encode;
   const auto layout = vision::layout_image({}, model.config().tiling());
   const auto& v = model.config().vision;
-  skills::PrepareOptions options;
-  options.regions = false;  // a region has its own picture and the same one question in both forms
   Forms forms;
   torch::manual_seed(kSeed);
-  for (int64_t s = 0; s < kScenes; ++s) {
-    const auto scene = scenes::sample_scene(kSeed, str("turns_", s), 1280, 720);
-    const auto annotation = scenes::word_scene(scene, kSeed, std::vector<std::array<double, 4>>(scene.objects.size(), {100, 100, 50, 50}));
-    const vision::Picture picture{torch::randn({1, 3, v.image_height, v.image_width}), layout};
-    infer::Request single;
-    for (const auto& sample : skills::make_samples(annotation, annotator, options)) {
-      const auto tokens = data::encode_prompt(sample.question, tokenizer, encode, layout.rows());
-      const auto index = static_cast<size_t>(s);
-      if (sample.form == "single_turn") {
-        single = {index, {tokens, {picture}}, {}};
-        continue;
-      }
-      const auto answer = tokenizer.encode(sample.answer);
-      single.forced.insert(single.forced.end(), answer.begin(), answer.end());
-      forms.shared.requests.push_back({index, {tokens, {picture}}, answer});
-      forms.apart.requests.push_back({index, {tokens, {{picture.tiles_NCHW.clone(), layout}}}, answer});
+  vision::Picture picture;
+  for (const SceneSample& sample : scene_samples(taxonomy, kSeed, kScenes)) {
+    const auto tokens = data::encode_prompt(sample.question, tokenizer, data::EncodeConfig(), layout.rows());
+    if (sample.form == "single_turn") {  // a scene's first
+      picture = {torch::randn({1, 3, v.image_height, v.image_width}), layout};
+      forms.single.requests.push_back({sample.scene, {tokens, {picture}}, {}});
+      continue;
     }
-    forms.single.requests.push_back(single);
+    const auto answer = tokenizer.encode(sample.answer);
+    auto& whole = forms.single.requests.back().forced;
+    whole.insert(whole.end(), answer.begin(), answer.end());
+    forms.shared.requests.push_back({sample.scene, {tokens, {picture}}, answer});
+    forms.apart.requests.push_back({sample.scene, {tokens, {{picture.tiles_NCHW.clone(), layout}}}, answer});
   }
   return forms;
 }

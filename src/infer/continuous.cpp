@@ -8,6 +8,7 @@
 #include "infer/step_graph.h"
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/inference.h"
 
 namespace mose::infer {
 namespace {
@@ -74,6 +75,7 @@ class Engine {
 
   // One more token of every sequence that runs.
   void step() {
+    const nn::BuffersGuard again(buffers_);
     const auto places = running();
     std::vector<int64_t> tokens;
     std::vector<Generation*> out;
@@ -243,7 +245,7 @@ class Engine {
     forward.cache = &cache_;
     count_pass(places.size(), tokens.size());
     const auto device = model_.device();
-    return model_.forward(torch::tensor(tokens, torch::kInt64).to(device), nn::make_plan(lengths, device, starts),
+    return model_.forward(nn::host_indices(tokens).to(device), nn::make_plan(lengths, device, starts),
                           images.empty() ? Tensor() : torch::cat(images), forward);
   }
 
@@ -305,6 +307,7 @@ class Engine {
   const Recorder recorder_;  // null where steps are not recorded
   nn::KvCache cache_;        // with a recorder its last place is nobody's
   StepGraphs graphs_;
+  nn::Buffers buffers_;      // of steps
   ContinuousReport report_;
   bool ended_ = false;
 };

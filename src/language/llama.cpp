@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "mose/core/error.h"
+#include "mose/nn/inference.h"
 #include "mose/nn/init.h"
 #include "mose/nn/layers.h"
 #include "mose/nn/recompute.h"
@@ -71,14 +72,14 @@ class Layer : public torch::nn::Module {
   Tensor forward(const Tensor& x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary,
                  const ForwardOptions& options, std::vector<LayerRouting>& routings) {
     const auto normed = input_layernorm_->forward(x_TD);
-    const auto x = x_TD + self_attn_->forward(normed, plan, rotary, options.cache);
+    const auto x = nn::add_to(x_TD, self_attn_->forward(normed, plan, rotary, options.cache));
     const auto ffn_input = post_attention_layernorm_ ? post_attention_layernorm_->forward(x) : normed;
     if (options.on_ffn_input) options.on_ffn_input(index_, ffn_input);
-    if (swiglu_) return x + swiglu_->forward(ffn_input);
-    if (gelu_) return x + gelu_->forward(ffn_input);
+    if (swiglu_) return nn::add_to(x, swiglu_->forward(ffn_input));
+    if (gelu_) return nn::add_to(x, gelu_->forward(ffn_input));
     auto [out, routing] = sparse_->forward(ffn_input, options.control);
     routings.push_back({index_, std::move(routing)});
-    return x + out;
+    return nn::add_to(x, std::move(out));
   }
 
   const std::shared_ptr<moe::MoeLayer>& sparse() const { return sparse_; }
@@ -142,7 +143,11 @@ class Llama : public LanguageBackbone {
     norm_ = register_module("norm", make_norm(config));
   }
 
-  Tensor embed(const Tensor& tokens_T) override { return at::embedding(embedding_weight(), tokens_T); }
+  Tensor embed(const Tensor& tokens_T) override {
+    if (nn::needs_gradient(embedding_)) return at::embedding(embedding_, tokens_T);
+    auto out = nn::empty({tokens_T.size(0), embedding_.size(1)}, embedding_.options());
+    return at::index_select_out(out, embedding_, 0, tokens_T);
+  }
 
   LayerOutputs forward(const Tensor& embeddings_TD, const nn::SequencePlan& plan,
                        const ForwardOptions& options) override {

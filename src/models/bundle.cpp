@@ -4,6 +4,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/files.h"
+#include "mose/core/memory.h"
 #include "mose/core/strings.h"
 #include "mose/nn/init.h"
 
@@ -71,6 +72,11 @@ void check_weights(const VisionLanguageModel& model, const io::StateDict& file) 
 // The views of weights_for_file share memory with the parameters: filling them fills the model.
 void fill_weights(const VisionLanguageModel& model, const io::StateDict& file) {
   const torch::NoGradGuard no_grad;
+  for (const auto& name : file.names()) {
+    const Tensor source = file.get(name);
+    read_ahead(source.const_data_ptr(), source.nbytes());
+  }
+  for (const auto& weight : model.parameters()) use_large_pages(weight.const_data_ptr(), weight.nbytes());
   for (const auto& [name, target] : weights_for_file(model)) Tensor(target).copy_(file.get(name));
 }
 

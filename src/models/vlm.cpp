@@ -1,8 +1,10 @@
 #include "mose/models/vlm.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "mose/core/error.h"
+#include "mose/core/memory.h"
 #include "mose/core/strings.h"
 #include "mose/nn/init.h"
 #include "mose/nn/int8.h"
@@ -165,9 +167,22 @@ Tensor VisionLanguageModel::region_logits(const Tensor& tower_BPD) const {
   return region_head_->forward(tower_BPD);
 }
 
+namespace {
+
+bool contains(const Tensor& tokens_T, int64_t token) {
+  const Tensor tokens = tokens_T.contiguous();
+  const auto* begin = tokens.const_data_ptr<int64_t>();
+  return std::find(begin, begin + tokens.numel(), token) != begin + tokens.numel();
+}
+
+}  // namespace
+
 language::LayerOutputs VisionLanguageModel::forward(const Tensor& tokens_T, const nn::SequencePlan& plan,
                                                     const Tensor& images,
                                                     const language::ForwardOptions& options) {
+  if (!images.defined() && tokens_T.is_cpu() && !contains(tokens_T, config_.image_token_id)) {
+    return language_->forward(language_->embed(tokens_T), plan, options);
+  }
   // The image token may lie outside the vocabulary (LLaVA's own checkpoints): its embedding is never read.
   const auto image_T = tokens_T == config_.image_token_id;
   auto x_TD = language_->embed(tokens_T.masked_fill(image_T, 0));
@@ -208,8 +223,11 @@ void VisionLanguageModel::use_int8_weights() {
     if (*place.adapter) throw Error(str("8-bit weights: ", place.name, " has an adapter; merge it first"));
     place.weight.requires_grad_(false);
     place.weight.set_data(nn::pack_int8(place.weight));
+    use_large_pages(place.weight.const_data_ptr(), place.weight.nbytes());
   }
-  if (!lm_head_) head_int8_ = nn::pack_int8(language_->embedding_weight());
+  if (lm_head_) return;
+  head_int8_ = nn::pack_int8(language_->embedding_weight());
+  use_large_pages(head_int8_.const_data_ptr(), head_int8_.nbytes());
 }
 
 const moe::SkillMap& VisionLanguageModel::skill_map() const {

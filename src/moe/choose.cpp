@@ -2,8 +2,10 @@
 #include <torch/torch.h>
 
 #include "moe/cuda/kernels.h"
+#include "moe/dispatch_cpu.h"
 #include "moe/router_parts.h"
 #include "mose/moe/dispatch.h"
+#include "mose/nn/inference.h"
 #include "nn/cuda/tensors.h"
 
 namespace mose::moe {
@@ -57,9 +59,19 @@ class Route : public torch::autograd::Function<Route> {
   }
 };
 
+// Whether the values go through cpu::route, which keeps nothing for a backward pass.
+bool routed_on_cpu(const Tensor& values_TE) {
+  return values_TE.is_cpu() && values_TE.scalar_type() == torch::kFloat32 && !nn::needs_gradient(values_TE);
+}
+
 }  // namespace
 
 void choose_experts(Routing& routing, const Config& config) {
+  if (routed_on_cpu(routing.probabilities_TE)) {
+    routing.probabilities_TE = routing.probabilities_TE.contiguous();
+    cpu::route(routing, config.top_k, config.normalise_top_k);
+    return;
+  }
   if (has_kernel(routing.probabilities_TE)) {
     const auto out = Route::apply(routing.probabilities_TE, config.top_k, false, config.normalise_top_k);
     routing.weights_TK = out[0];
@@ -72,6 +84,12 @@ void choose_experts(Routing& routing, const Config& config) {
 }
 
 void choose_by_softmax(Routing& routing, const Config& config) {
+  if (routed_on_cpu(routing.logits_TE)) {
+    routing.probabilities_TE = nn::empty(routing.logits_TE.sizes(), routing.logits_TE.options());
+    at::softmax_out(routing.probabilities_TE, routing.logits_TE, 1);
+    cpu::route(routing, config.top_k, config.normalise_top_k);
+    return;
+  }
   if (!has_kernel(routing.logits_TE)) {
     routing.probabilities_TE = routing.logits_TE.softmax(1);
     choose_experts(routing, config);

@@ -4,6 +4,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/inference.h"
 #include "moe/cuda/kernels.h"
 #include "moe/dispatch_cpu.h"
 #include "nn/cuda/tensors.h"
@@ -155,6 +156,7 @@ Dispatch plan_dispatch(const Tensor& experts_TK, int64_t experts, bool read_coun
 }
 
 Tensor gather_rows(const Tensor& x_TD, const Dispatch& dispatch) {
+  if (x_TD.is_cpu() && !nn::needs_gradient(x_TD)) return cpu::gather(x_TD, dispatch.token_R);
   return GatherRows::apply(x_TD, dispatch.token_R, dispatch.row_TK);
 }
 
@@ -163,6 +165,7 @@ Tensor combine_rows(const Tensor& rows_RD, const Tensor& weights_TK, const Dispa
     throw Error(mose::str("moe combine: weights are ", weights_TK.scalar_type(), weights_TK.sizes(),
                     ": expected float32 ", dispatch.row_TK.sizes()));
   }
+  if (rows_RD.is_cpu() && !nn::needs_gradient(rows_RD, weights_TK)) return cpu::combine(rows_RD, weights_TK, dispatch.row_TK);
   return CombineRows::apply(rows_RD, weights_TK, dispatch.token_R, dispatch.row_TK);
 }
 

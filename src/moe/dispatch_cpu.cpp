@@ -6,6 +6,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/inference.h"
 #include "nn/cpu/tensors.h"
 
 namespace mose::moe::cpu {
@@ -59,8 +60,8 @@ Dispatch plan_dispatch(const Tensor& experts_TK, int64_t experts) {
   }
   std::vector<int64_t> next(static_cast<size_t>(experts), 0);
   for (size_t i = 1; i < next.size(); ++i) next[i] = next[i - 1] + d.counts_E[i - 1];
-  d.token_R = torch::empty({choices}, torch::kInt64);
-  d.row_TK = torch::empty(chosen.sizes(), torch::kInt64);
+  d.token_R = nn::empty({choices}, torch::kInt64);
+  d.row_TK = nn::empty(chosen.sizes(), torch::kInt64);
   int64_t* token = d.token_R.mutable_data_ptr<int64_t>();
   int64_t* row = d.row_TK.mutable_data_ptr<int64_t>();
   for (int64_t i = 0; i < choices; ++i) {
@@ -73,7 +74,7 @@ Dispatch plan_dispatch(const Tensor& experts_TK, int64_t experts) {
 Tensor top_k_indices(const Tensor& values_TE, int64_t k) {
   const Tensor values = values_TE.to(torch::kFloat32).contiguous();
   const int64_t tokens = values.size(0), experts = values.size(1);
-  Tensor indices = torch::empty({tokens, k}, torch::kInt64);
+  Tensor indices = nn::empty({tokens, k}, torch::kInt64);
   const float* v = values.const_data_ptr<float>();
   int64_t* out = indices.mutable_data_ptr<int64_t>();
   at::parallel_for(0, tokens, grain(k * experts), [&](int64_t begin, int64_t end) {
@@ -94,6 +95,27 @@ Tensor top_k_indices(const Tensor& values_TE, int64_t k) {
   return indices;
 }
 
+void route(Routing& routing, int64_t k, bool normalise) {
+  const Tensor& p_TE = routing.probabilities_TE;
+  const int64_t tokens = p_TE.size(0), experts = p_TE.size(1);
+  routing.experts_TK = top_k_indices(p_TE, k);
+  routing.weights_TK = nn::empty({tokens, k}, p_TE.options());
+  const float* p = p_TE.const_data_ptr<float>();
+  const int64_t* chosen = routing.experts_TK.const_data_ptr<int64_t>();
+  float* weights = routing.weights_TK.mutable_data_ptr<float>();
+  for (int64_t t = 0; t < tokens; ++t) {
+    float sum = 0;
+    for (int64_t i = t * k; i < (t + 1) * k; ++i) sum += weights[i] = p[t * experts + chosen[i]];
+    for (int64_t i = t * k; normalise && i < (t + 1) * k; ++i) weights[i] /= sum;
+  }
+}
+
+Tensor gather(const Tensor& x_TD, const Tensor& token_R) {
+  Tensor rows = nn::empty({token_R.size(0), x_TD.size(1)}, x_TD.options());
+  at::index_select_out(rows, x_TD, 0, token_R);
+  return rows;
+}
+
 Tensor sum_choices(const Tensor& rows_RD, const Tensor& row_TK) { return combine(rows_RD, Tensor(), row_TK); }
 
 Tensor combine(const Tensor& rows_RD, const Tensor& weights_TK, const Tensor& row_TK) {
@@ -101,7 +123,7 @@ Tensor combine(const Tensor& rows_RD, const Tensor& weights_TK, const Tensor& ro
   const int64_t tokens = row_TK.size(0), k = row_TK.size(1), width = rows.size(1);
   const float* w = weights.defined() ? weights.const_data_ptr<float>() : nullptr;
   const int64_t* row = row_TK.const_data_ptr<int64_t>();
-  Tensor out = torch::empty({tokens, width}, rows.options());
+  Tensor out = nn::empty({tokens, width}, rows.options());
   if (nn::cpu::has_kernels(rows)) {
     nn::cpu::with_kernels(rows, [&]<class T>(const auto& kernels, T) {
       nn::cpu::for_rows(tokens, k * width, [&](int64_t begin, int64_t end) {

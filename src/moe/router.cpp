@@ -5,8 +5,11 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/inference.h"
 #include "mose/nn/init.h"
 #include "moe/router_parts.h"
+#include "nn/cpu/few_rows.h"
+#include "nn/cpu/tensors.h"
 
 namespace mose::moe {
 namespace {
@@ -42,6 +45,13 @@ std::shared_ptr<Router> make_router(const Config& config, int64_t width, const S
 
 torch::Tensor linear_float32(const torch::Tensor& x_TD, const torch::Tensor& weight_ED) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  const bool few = nn::cpu::has_kernels(x_TD) && x_TD.scalar_type() == weight_ED.scalar_type() && x_TD.is_contiguous() &&
+                   weight_ED.is_contiguous() && x_TD.size(0) > 0 && x_TD.size(0) <= nn::cpu::kFewRows;
+  if (few && !nn::needs_gradient(x_TD, weight_ED)) {
+    const torch::Tensor logits = nn::empty({x_TD.size(0), weight_ED.size(0)}, x_TD.options().dtype(torch::kFloat32));
+    nn::cpu::multiply(x_TD, weight_ED, logits);
+    return logits;
+  }
   return at::linear(x_TD.to(torch::kFloat32), weight_ED.to(torch::kFloat32));
 }
 

@@ -1,12 +1,25 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/inference.h"
 #include "moe/router_parts.h"
 
 namespace mose::moe {
 namespace {
+
+constexpr int64_t kFewRows = 16;
+
+// log(sum_i e^value(i)) of i in [0, n).
+template <class Value>
+float log_sum_exp(int64_t n, const Value& value) {
+  float top = value(0), sum = 0;
+  for (int64_t i = 1; i < n; ++i) top = std::max(top, value(i));
+  for (int64_t i = 0; i < n; ++i) sum += std::exp(value(i) - top);
+  return top + std::log(sum);
+}
 
 // A bias-free linear map, so that weights are named gate.stage.weight and so on.
 class LinearWeight : public torch::nn::Module {
@@ -41,6 +54,11 @@ class HierarchicalSkillRouter : public Router {
   Routing forward(const torch::Tensor& x_TD) override {
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     Routing routing;
+    if (x_TD.is_cpu() && x_TD.size(0) <= kFewRows && !nn::needs_gradient(x_TD, stage_->weight, skill_->weight, shared_ ? shared_->weight : x_TD)) {
+      route_few_rows(x_TD, routing);
+      choose_experts(routing, config_);
+      return routing;
+    }
     routing.stage_logits_TG = linear_float32(x_TD, stage_->weight);
     routing.skill_logits_TS = skill_log_probabilities(x_TD, routing.stage_logits_TG->log_softmax(1));
     torch::Tensor p_TE = at::mm(routing.skill_logits_TS->exp(), assignment_SE_);
@@ -67,6 +85,46 @@ class HierarchicalSkillRouter : public Router {
   using Router::to;
 
  private:
+  // The same as forward() in plain loops over rows, without gradient.
+  void route_few_rows(const torch::Tensor& x_TD, Routing& routing) const {
+    const int64_t tokens = x_TD.size(0), S = assignment_SE_.size(0), E = assignment_SE_.size(1), H = config_.shared_experts;
+    const int64_t G = static_cast<int64_t>(skills_of_stage_.size());
+    routing.stage_logits_TG = linear_float32(x_TD, stage_->weight);
+    const torch::Tensor raw_TS = linear_float32(x_TD, skill_->weight);
+    const torch::Tensor shared_TH = H > 0 ? linear_float32(x_TD, shared_->weight) : torch::Tensor();
+    routing.skill_logits_TS = nn::empty({tokens, S}, raw_TS.options());
+    routing.probabilities_TE = nn::empty({tokens, E}, raw_TS.options());
+    routing.logits_TE = nn::empty({tokens, E}, raw_TS.options());
+    const auto* order = order_S_.const_data_ptr<int64_t>();
+    const auto* assignment = assignment_SE_.const_data_ptr<float>();
+    for (int64_t t = 0; t < tokens; ++t) {
+      const float* stage = routing.stage_logits_TG->const_data_ptr<float>() + t * G;
+      const float* raw = raw_TS.const_data_ptr<float>() + t * S;
+      float* skill = routing.skill_logits_TS->mutable_data_ptr<float>() + t * S;
+      float* p = routing.probabilities_TE.mutable_data_ptr<float>() + t * E;
+      float* logits = routing.logits_TE.mutable_data_ptr<float>() + t * E;
+      std::fill(p, p + E, 0.0f);
+      const float stages = log_sum_exp(G, [&](int64_t g) { return stage[g]; });
+      for (int64_t g = 0, at = 0; g < G; at += skills_of_stage_[static_cast<size_t>(g++)]) {
+        const int64_t count = skills_of_stage_[static_cast<size_t>(g)];
+        const float within = log_sum_exp(count, [&](int64_t i) { return raw[order[at + i]]; });
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t s = order[at + i];
+          skill[s] = raw[s] - within + stage[g] - stages;
+          const float p_skill = std::exp(skill[s]);
+          for (int64_t e = 0; e < E; ++e) p[e] += p_skill * assignment[s * E + e];
+        }
+      }
+      if (H > 0) {  // softmax of (0, shared logits): the first share is the skills'
+        const float* shared = shared_TH.const_data_ptr<float>() + t * H;
+        const float all = log_sum_exp(H + 1, [&](int64_t h) { return h == 0 ? 0.0f : shared[h - 1]; });
+        for (int64_t e = 0; e < E - H; ++e) p[e] *= std::exp(-all);
+        for (int64_t h = 0; h < H; ++h) p[E - H + h] = std::exp(shared[h] - all);
+      }
+      for (int64_t e = 0; e < E; ++e) logits[e] = std::log(p[e] + std::numeric_limits<float>::min());
+    }
+  }
+
   torch::Tensor skill_log_probabilities(const torch::Tensor& x_TD, const torch::Tensor& stage_TG) const {
     const torch::Tensor weight = in_order_ ? skill_->weight : skill_->weight.index_select(0, order_S_);
     std::vector<torch::Tensor> parts = linear_float32(x_TD, weight).split_with_sizes(skills_of_stage_, 1);

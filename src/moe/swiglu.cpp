@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "mose/nn/fused.h"
+#include "mose/nn/inference.h"
 #include "mose/nn/int8.h"
 #include "moe/cuda/kernels.h"
 #include "nn/cuda/tensors.h"
@@ -50,24 +51,32 @@ void multiply(Tensor out_RO, const Tensor& x_RD, const Tensor& weight_OD) {
   else at::mm_out(out_RO, x_RD, weight_OD.t());
 }
 
+struct Products {
+  Tensor pre, out;  // gate‖up before the activation, and the result
+};
+
+// Expert by expert, or grouped where there are ends.
+Products multiply_groups(const Tensor& rows, const Tensor& gate_up, const Tensor& down, const std::vector<int64_t>& counts_E,
+                         const Tensor& ends) {
+  if (ends.defined()) {
+    const Tensor pre = at::_grouped_mm(rows, gate_up.transpose(1, 2), ends);
+    return {pre, at::_grouped_mm(nn::silu_mul_halves(pre), down.transpose(1, 2), ends)};
+  }
+  const Tensor pre = nn::empty({rows.size(0), gate_up.size(1)}, rows.options()), out = nn::empty({rows.size(0), down.size(1)}, rows.options());
+  // All of one expert before the next: its hidden rows are still in cache for the second product.
+  for_each_group(counts_E, [&](int64_t e, int64_t begin, int64_t n) {
+    multiply(pre.narrow(0, begin, n), rows.narrow(0, begin, n), gate_up.select(0, e));
+    multiply(out.narrow(0, begin, n), nn::silu_mul_halves(pre.narrow(0, begin, n)), down.select(0, e));
+  });
+  return {pre, out};
+}
+
 class StackedSwiglu : public torch::autograd::Function<StackedSwiglu> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& rows, const Tensor& gate_up, const Tensor& down,
                         const std::vector<int64_t>& counts_E, const std::optional<Tensor>& ends_E) {
     const Tensor ends = ends_E.value_or(Tensor());
-    Tensor pre, out;
-    if (ends.defined()) {  // grouped
-      pre = at::_grouped_mm(rows, gate_up.transpose(1, 2), ends);
-      out = at::_grouped_mm(nn::silu_mul_halves(pre), down.transpose(1, 2), ends);
-    } else {
-      pre = at::empty({rows.size(0), gate_up.size(1)}, rows.options());
-      out = at::empty({rows.size(0), down.size(1)}, rows.options());
-      // All of one expert before the next: its hidden rows are still in cache for the second product.
-      for_each_group(counts_E, [&](int64_t e, int64_t begin, int64_t n) {
-        multiply(pre.narrow(0, begin, n), rows.narrow(0, begin, n), gate_up.select(0, e));
-        multiply(out.narrow(0, begin, n), nn::silu_mul_halves(pre.narrow(0, begin, n)), down.select(0, e));
-      });
-    }
+    const auto [pre, out] = multiply_groups(rows, gate_up, down, counts_E, ends);
     // Frozen experts need no rows in the backward pass.
     ctx->save_for_backward({gate_up.requires_grad() ? rows : Tensor(), gate_up, down, pre, ends});
     ctx->saved_data["counts"] = counts_E;
@@ -121,10 +130,14 @@ GroupedProduct choose_product(const Tensor& rows_RD, torch::Dtype type, int64_t 
 Tensor stacked_swiglu(const Tensor& rows_RD, const Tensor& gate_up, const Tensor& down,
                       const std::vector<int64_t>& counts_E, GroupedProduct product) {
   const auto ends = product == GroupedProduct::kGrouped ? std::optional(row_ends(counts_E, rows_RD.device())) : std::nullopt;
+  if (!nn::needs_gradient(rows_RD, gate_up, down)) {
+    return multiply_groups(rows_RD.contiguous(), gate_up, down, counts_E, ends.value_or(Tensor())).out;
+  }
   return StackedSwiglu::apply(rows_RD.contiguous(), gate_up, down, counts_E, ends);
 }
 
 Tensor grouped_swiglu(const Tensor& rows_RD, const Tensor& gate_up, const Tensor& down, const Tensor& ends_E) {
+  if (!nn::needs_gradient(rows_RD, gate_up, down)) return multiply_groups(rows_RD.contiguous(), gate_up, down, {}, ends_E).out;
   return StackedSwiglu::apply(rows_RD.contiguous(), gate_up, down, std::vector<int64_t>{}, std::optional(ends_E));
 }
 
@@ -146,7 +159,7 @@ Tensor few_rows_swiglu(const Tensor& x_TD, const Tensor& gate_up, const Tensor& 
 
 Tensor stacked_swiglu_int8(const Tensor& rows_RD, const Tensor& gate_up, const Tensor& down, const std::vector<int64_t>& counts_E) {
   const Tensor rows = rows_RD.contiguous();
-  const Tensor pre = at::empty({rows.size(0), gate_up.size(1)}, rows.options()), out = at::empty({rows.size(0), down.size(1)}, rows.options());
+  const Tensor pre = nn::empty({rows.size(0), gate_up.size(1)}, rows.options()), out = nn::empty({rows.size(0), down.size(1)}, rows.options());
   for_each_group(counts_E, [&](int64_t e, int64_t begin, int64_t n) {
     nn::multiply_int8(rows.narrow(0, begin, n), gate_up.select(0, e), pre.narrow(0, begin, n));
     nn::multiply_int8(nn::silu_mul_halves(pre.narrow(0, begin, n)), down.select(0, e), out.narrow(0, begin, n));

@@ -7,6 +7,9 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/inference.h"
+#include "nn/cpu/few_rows.h"
+#include "nn/cpu/tensors.h"
 #include "nn/cuda/tensors.h"
 
 namespace mose::nn {
@@ -131,6 +134,10 @@ void KvCache::advance(const SequencePlan& plan) {
 torch::Tensor KvCache::attend_single_rows(torch::Tensor& keys, torch::Tensor& values, const torch::Tensor& q_THd,
                                           const torch::Tensor& k_TKd, const torch::Tensor& v_TKd, const torch::Tensor& ends, int64_t longest,
                                           int64_t window) {
+  if (cpu::has_kernels(q_THd) && !needs_gradient(q_THd, k_TKd, v_TKd) && q_THd.scalar_type() == keys.scalar_type() &&
+      k_TKd.scalar_type() == keys.scalar_type() && v_TKd.scalar_type() == keys.scalar_type()) {
+    return cpu::attend(q_THd.contiguous(), k_TKd.contiguous(), v_TKd.contiguous(), keys, values, places_, lengths_, window);
+  }
   const int64_t N = static_cast<int64_t>(places_.size()), heads = q_THd.size(1), d = q_THd.size(2);
   const auto rows = places_P_.narrow(0, 0, N);
   if (cuda::has_kernels(keys) && q_THd.scalar_type() == keys.scalar_type() && k_TKd.scalar_type() == keys.scalar_type() && d <= cuda::kWidestHead) {

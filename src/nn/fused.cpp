@@ -5,7 +5,9 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/inference.h"
 #include "mose/nn/int8.h"
+#include "nn/cpu/few_rows.h"
 #include "nn/cpu/tensors.h"
 #include "nn/cuda/tensors.h"
 #include "nn/product.h"
@@ -17,29 +19,33 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kFewRows = 4;
 constexpr int64_t kNormBlock = 64;  // rows whose part of a norm's weight gradient is one partial sum
+
+// `scale` [rows] is for the backward pass, or undefined.
+Tensor normed(const Tensor& x, const Tensor& weight, double eps, const Tensor& scale) {
+  const int64_t width = x.size(-1), rows = x.numel() / width;
+  const Tensor y = empty(x.sizes(), x.options());
+  float* scales = scale.defined() ? cpu::out<float>(scale) : nullptr;
+  if (x.is_cuda()) {
+    cuda::with_kernels(x, [&]<class T>(auto stream, T) {
+      cuda::rms_norm(stream, cuda::in<T>(x), cuda::in<T>(weight), cuda::out<T>(y), scales, rows, width, static_cast<float>(eps));
+    });
+    return y;
+  }
+  cpu::with_kernels(x, [&]<class T>(const auto& k, T) {
+    cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
+      k.rms_norm(cpu::in<T>(x), cpu::in<T>(weight), cpu::out<T>(y), scales, begin, end, width, static_cast<float>(eps));
+    });
+  });
+  return y;
+}
 
 class FusedRmsNorm : public torch::autograd::Function<FusedRmsNorm> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, double eps) {
-    const int64_t width = x.size(-1), rows = x.numel() / width;
-    const Tensor y = at::empty_like(x), scale = at::empty({rows}, x.options().dtype(torch::kFloat32));
+    const Tensor scale = at::empty({x.numel() / x.size(-1)}, x.options().dtype(torch::kFloat32));
     ctx->save_for_backward({x, weight, scale});
-    if (x.is_cuda()) {
-      cuda::with_kernels(x, [&]<class T>(auto stream, T) {
-        cuda::rms_norm(stream, cuda::in<T>(x), cuda::in<T>(weight), cuda::out<T>(y), cuda::out<float>(scale), rows, width,
-                       static_cast<float>(eps));
-      });
-      return y;
-    }
-    cpu::with_kernels(x, [&]<class T>(const auto& k, T) {
-      cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
-        k.rms_norm(cpu::in<T>(x), cpu::in<T>(weight), cpu::out<T>(y), cpu::out<float>(scale), begin, end, width,
-                   static_cast<float>(eps));
-      });
-    });
-    return y;
+    return normed(x, weight, eps, scale);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -70,24 +76,28 @@ class FusedRmsNorm : public torch::autograd::Function<FusedRmsNorm> {
   }
 };
 
+Tensor silu_times(const Tensor& gate, const Tensor& up) {
+  const int64_t width = gate.size(-1), rows = gate.numel() / width;
+  const Tensor hidden = empty(gate.sizes(), gate.options());
+  if (gate.is_cuda()) {
+    cuda::with_kernels(gate, [&]<class T>(auto stream, T) {
+      cuda::silu_mul(stream, cuda::in<T>(gate), cuda::in<T>(up), width, cuda::out<T>(hidden), rows, width);
+    });
+    return hidden;
+  }
+  cpu::with_kernels(gate, [&]<class T>(const auto& k, T) {
+    cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
+      k.silu_mul(cpu::in<T>(gate), cpu::in<T>(up), width, cpu::out<T>(hidden), begin, end, width);
+    });
+  });
+  return hidden;
+}
+
 class FusedSiluMul : public torch::autograd::Function<FusedSiluMul> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& gate, const Tensor& up) {
     ctx->save_for_backward({gate, up});
-    const int64_t width = gate.size(-1), rows = gate.numel() / width;
-    const Tensor hidden = at::empty_like(gate);
-    if (gate.is_cuda()) {
-      cuda::with_kernels(gate, [&]<class T>(auto stream, T) {
-        cuda::silu_mul(stream, cuda::in<T>(gate), cuda::in<T>(up), width, cuda::out<T>(hidden), rows, width);
-      });
-      return hidden;
-    }
-    cpu::with_kernels(gate, [&]<class T>(const auto& k, T) {
-      cpu::for_rows(rows, width, [&](int64_t begin, int64_t end) {
-        k.silu_mul(cpu::in<T>(gate), cpu::in<T>(up), width, cpu::out<T>(hidden), begin, end, width);
-      });
-    });
-    return hidden;
+    return silu_times(gate, up);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -145,12 +155,13 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
       (x.is_cuda() && x.size(-1) > cuda::kWidestNorm)) {
     return at::rms_norm(x, weight.sizes(), weight, eps);
   }
+  if (!needs_gradient(x, weight)) return normed(x, weight, eps, {});
   return FusedRmsNorm::apply(x, weight, eps);
 }
 
 Tensor silu_mul(const Tensor& gate, const Tensor& up) {
   if (gate.numel() == 0 || !same_kind(gate, up) || gate.sizes() != up.sizes()) return at::silu(gate) * up;
-  return FusedSiluMul::apply(gate, up);
+  return needs_gradient(gate, up) ? FusedSiluMul::apply(gate, up) : silu_times(gate, up);
 }
 
 Tensor silu_mul_halves(const Tensor& gate_up_RF2) {
@@ -158,7 +169,7 @@ Tensor silu_mul_halves(const Tensor& gate_up_RF2) {
   if (!has_kernels(gate_up_RF2) || !gate_up_RF2.is_contiguous()) {
     return at::silu(gate_up_RF2.narrow(1, 0, width)) * gate_up_RF2.narrow(1, width, width);
   }
-  const Tensor hidden = at::empty({rows, width}, gate_up_RF2.options());
+  const Tensor hidden = empty({rows, width}, gate_up_RF2.options());
   if (gate_up_RF2.is_cuda()) {
     cuda::with_kernels(gate_up_RF2, [&]<class T>(auto stream, T) {
       const T* in = cuda::in<T>(gate_up_RF2);
@@ -206,31 +217,28 @@ Tensor silu_mul_halves_backward(const Tensor& grad_RF, const Tensor& gate_up_RF2
 }
 
 bool multiply_few_rows(const Tensor& x_RD, const Tensor& weight_OD, const Tensor& out_RO) {
-  const int64_t rows = x_RD.size(0), width = x_RD.size(1), outputs = weight_OD.size(0);
-  if (rows == 0 || rows > kFewRows || !x_RD.is_cpu() || at::GradMode::is_enabled() || at::autocast::is_autocast_enabled(at::kCPU) ||
-      !same_kind(x_RD, weight_OD) || !same_kind(x_RD, out_RO)) {
+  if (x_RD.size(0) == 0 || x_RD.size(0) > cpu::kFewRows || !x_RD.is_cpu() || needs_gradient(x_RD, weight_OD) ||
+      at::autocast::is_autocast_enabled(at::kCPU) || !same_kind(x_RD, weight_OD) || !same_kind(x_RD, out_RO)) {
     return false;
   }
-  cpu::with_kernels(x_RD, [&]<class T>(const auto& k, T) {
-    cpu::for_rows(outputs, width, [&](int64_t begin, int64_t end) {
-      k.multiply_rows(cpu::in<T>(x_RD), rows, cpu::in<T>(weight_OD), cpu::out<T>(out_RO), outputs, begin, end, width);
-    });
-  });
+  cpu::multiply(x_RD, weight_OD, out_RO);
   return true;
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const auto with_bias = [&](Tensor y) { return bias.defined() ? (needs_gradient(bias) ? y + bias : y.add_(bias)) : y; };
   if (is_packed(weight)) {
-    const Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
+    const Tensor y = empty({x.size(0), weight.size(0)}, x.options());
     multiply_int8(x, weight, y);
-    return bias.defined() ? y + bias : y;
+    return with_bias(y);
   }
-  if (x.is_cpu() && x.dim() == 2 && x.size(0) <= kFewRows && !at::GradMode::is_enabled()) {
-    const Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
-    if (multiply_few_rows(x, weight, y)) return bias.defined() ? y + bias : y;
+  if (x.is_cpu() && x.dim() == 2 && x.size(0) <= cpu::kFewRows && !needs_gradient(x, weight)) {
+    const Tensor y = empty({x.size(0), weight.size(0)}, x.options());
+    if (multiply_few_rows(x, weight, y)) return with_bias(y);
   }
   if (!takes_onednn(x, weight) || at::autocast::is_autocast_enabled(at::kCPU)) return at::linear(x, weight, bias);
-  return FusedLinear::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+  const auto more = bias.defined() ? std::optional(bias) : std::nullopt;
+  return needs_gradient(x, weight, bias) ? FusedLinear::apply(x, weight, more) : product(x, weight, more);
 }
 
 }  // namespace mose::nn

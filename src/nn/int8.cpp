@@ -6,6 +6,8 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/inference.h"
+#include "nn/cpu/few_rows.h"
 #include "nn/cpu/tensors.h"
 #include "nn/product.h"
 
@@ -15,7 +17,6 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kScaleBytes = 4;
-constexpr int64_t kFewRows = 16;      // more are multiplied faster by unpacked weights
 constexpr int64_t kUnpacked = 1 << 20;  // elements of a weight unpacked at a time
 
 }  // namespace
@@ -36,13 +37,13 @@ Tensor unpack_int8(const Tensor& packed, torch::Dtype type) {
 
 void multiply_int8(const Tensor& x_RD, const Tensor& packed_OD, const Tensor& out_RO) {
   const int64_t rows = x_RD.size(0), width = columns(packed_OD), outputs = packed_OD.size(0);
-  if (at::GradMode::is_enabled() && x_RD.requires_grad()) throw Error("8-bit weights: they are for inference, gradient is asked for");
+  if (needs_gradient(x_RD)) throw Error("8-bit weights: they are for inference, gradient is asked for");
   if (!cpu::has_kernels(x_RD) || !packed_OD.is_cpu() || !packed_OD.is_contiguous() || x_RD.dim() != 2 || x_RD.size(1) != width) {
     throw Error(mose::str("8-bit weights: expected rows of ", width, " in float32 or bfloat16 on the CPU, found ", x_RD.scalar_type(), " ",
                           x_RD.sizes(), " on ", x_RD.device()));
   }
   if (rows == 0) return;
-  if (rows > kFewRows || !out_RO.is_contiguous()) {
+  if (rows > cpu::kFewPackedRows || !out_RO.is_contiguous()) {
     const int64_t step = std::max<int64_t>(1, kUnpacked / width);
     for (int64_t begin = 0; begin < outputs; begin += step) {
       const int64_t n = std::min(step, outputs - begin);
@@ -50,12 +51,7 @@ void multiply_int8(const Tensor& x_RD, const Tensor& packed_OD, const Tensor& ou
     }
     return;
   }
-  const Tensor x = x_RD.contiguous();
-  cpu::with_kernels(x, [&]<class T>(const auto& k, T) {
-    cpu::for_rows(outputs, width, [&](int64_t begin, int64_t end) {
-      k.multiply_rows_int8(cpu::in<T>(x), rows, cpu::in<int8_t>(packed_OD), cpu::out<T>(out_RO), outputs, begin, end, width);
-    });
-  });
+  cpu::multiply(x_RD.contiguous(), packed_OD, out_RO);
 }
 
 }  // namespace mose::nn

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "mose/core/error.h"
+#include "mose/nn/inference.h"
 #include "nn/cpu/tensors.h"
 #include "nn/cuda/tensors.h"
 
@@ -31,8 +32,14 @@ torch::Tensor rotary_frequencies(int64_t width, double theta, const std::optiona
 }
 
 RotaryTable rotary_table(const torch::Tensor& positions_T, const torch::Tensor& frequencies_h) {
-  const auto angles = positions_T.to(torch::kFloat32).unsqueeze(1) * frequencies_h.to(positions_T.device());
-  return {angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)};
+  const auto frequencies = frequencies_h.to(positions_T.device());
+  const std::vector<int64_t> sizes = {positions_T.size(0), 1, frequencies.size(0)};
+  // Whole numbers times float32 are computed in float32.
+  auto angles = empty(sizes, frequencies.options());
+  at::mul_out(angles, positions_T.view({-1, 1, 1}), frequencies);
+  auto cos = empty(sizes, frequencies.options());
+  at::cos_out(cos, angles);
+  return {cos, angles.sin_()};
 }
 
 namespace {
@@ -44,7 +51,7 @@ using torch::autograd::variable_list;
 // Heads of one row behind each other; rows may lie apart.
 Tensor turned(const Tensor& x_THd, const Tensor& cos, const Tensor& sin, float sign) {
   const int64_t rows = x_THd.size(0), heads = x_THd.size(1), width = x_THd.size(2), half = cos.size(-1);
-  const Tensor out = at::empty(x_THd.sizes(), x_THd.options());
+  const Tensor out = empty(x_THd.sizes(), x_THd.options());
   if (x_THd.is_cuda()) {
     cuda::with_kernels(x_THd, [&]<class T>(auto stream, T) {
       cuda::rotate(stream, cuda::in<T>(x_THd), x_THd.stride(0), cuda::in<float>(cos), cuda::in<float>(sin), sign, cuda::out<T>(out),
@@ -80,7 +87,8 @@ torch::Tensor apply_rotary(const torch::Tensor& x_THd, const RotaryTable& table)
   if ((cpu::has_kernels(x_THd) || cuda::has_kernels(x_THd)) && table.cos_T1h.is_contiguous() && table.sin_T1h.is_contiguous() &&
       table.cos_T1h.scalar_type() == torch::kFloat32) {
     const bool rows_whole = x_THd.stride(2) == 1 && x_THd.stride(1) == x_THd.size(2);
-    return FusedRotary::apply(rows_whole ? x_THd : x_THd.contiguous(), table.cos_T1h, table.sin_T1h);
+    const Tensor x = rows_whole ? x_THd : x_THd.contiguous();
+    return needs_gradient(x) ? FusedRotary::apply(x, table.cos_T1h, table.sin_T1h) : turned(x, table.cos_T1h, table.sin_T1h, 1);
   }
   const int64_t half = table.cos_T1h.size(-1), rest = x_THd.size(-1) - 2 * half;
   const auto cos = table.cos_T1h.to(x_THd.dtype()), sin = table.sin_T1h.to(x_THd.dtype());

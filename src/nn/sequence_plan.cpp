@@ -6,6 +6,7 @@
 
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
+#include "mose/nn/inference.h"
 
 namespace mose::nn {
 
@@ -23,7 +24,7 @@ SequencePlan make_plan(const std::vector<int64_t>& lengths, torch::Device device
     plan.longest = std::max(plan.longest, lengths[n]);
     for (int64_t i = 0; i < lengths[n]; ++i) positions.push_back((starts.empty() ? 0 : starts[n]) + i);
   }
-  plan.positions_T = torch::tensor(positions, torch::kInt64).to(device);
+  plan.positions_T = host_indices(positions).to(device);
   return plan;
 }
 

@@ -45,7 +45,7 @@ with tempfile.TemporaryDirectory() as name:
 
     done, rows, text = bench(folder, "machine", "--repetitions", "1", "--threads", "1")
     check(done.returncode == 0, f"exit code {done.returncode}: {done.stderr}")
-    check_rows(rows, text, 2)
+    check_rows(rows, text, 3)
     print(f"machine: {len(rows)} rows")
 
     # The rows for a GPU, tried on the CPU at tiny sizes: both sides give what float64 gives, or a row would be missing.

@@ -79,6 +79,15 @@ def check_report(out, folder):
     check("Runs that are missing" not in text, "the report misses runs")
 
 
+def check_kept(out, folder):
+    """What a report kept goes on elsewhere: nothing to do where all is there."""
+    elsewhere = folder / "elsewhere"
+    shutil.copytree(folder / "kept", elsewhere)
+    experiment(SHORT, elsewhere)
+    check({path.name for path in elsewhere.iterdir()} >= {"kept", "results.json"} and not (elsewhere / "runs").exists(), "kept runs were run again")
+    check(json.loads((elsewhere / "results.json").read_text())["cells"] == json.loads((out / "results.json").read_text())["cells"], "other results")
+
+
 def check_failure(out, config, folder):
     """Done steps stay; the arm that cannot run is named and the others are there."""
     config["arms"] = {"dense": config["arms"]["dense"], "broken": {**config["arms"]["topk"], "set": {"moe.top_k": 99}}}
@@ -121,8 +130,14 @@ def check_coda(drawn, config, folder):
         check(part in text, f"the report has no \"{part}\"")
 
 
-def check_shipped():
-    """The experiment for real CODA: its cells are laid out, and every recipe that they make is one."""
+def check_shipped(folder):
+    """Every cell of the shipped experiments is a recipe, and a key that is none is named; the one for real CODA can be reckoned."""
+    claim = json.loads((ROOT / "configs/experiments/claim.json").read_text())
+    check(len(experiment(ROOT / "configs/experiments/claim.json", "none", "--list").splitlines()) > len(claim["arms"]), "claim.json: cells")
+    claim["arms"]["skill"]["set"]["stages.finetune.stepps"] = 3
+    (folder / "slip.json").write_text(json.dumps(claim))
+    words = experiment(folder / "slip.json", folder / "slip", code=2)
+    check("skill: " in words and "stepps" in words and not (folder / "slip").exists(), words)
     file = ROOT / "configs/experiments/coda.json"
     listed = experiment(file, "none", "--list")
     check("hierarchical@scenes=1000: 3 seeds from base1" in listed and "multi_turn: 3 seeds" in listed, listed)
@@ -149,9 +164,10 @@ def main():
         experiment(SHORT, out)
         check(files(out / "runs") == before, "a second call did something again")
         check_report(out, folder)
+        check_kept(out, folder)
         check_failure(out, config, folder)
         check_coda(out / "coda", json.loads(SHORT.read_text()), folder)
-    check_shipped()
+        check_shipped(folder)
     print("experiment: passed")
 
 

@@ -14,6 +14,7 @@ std::string system_load();     // "0.12, 0.80, 1.10": the load averages
 // Measured with LibTorch on `threads` threads, medians.
 struct Limits {
   double copy_bytes_per_second = 0;  // read and written, of 256 MiB
+  double read_bytes_per_second = 0;  // read alone, of 256 MiB
   double gemm_flops = 0;             // float32, 2048 x 2048 x 2048
   double bfloat16_flops = 0;         // the same in bfloat16; 0 without such instructions
 };

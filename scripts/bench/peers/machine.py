@@ -12,7 +12,7 @@ def setup(threads, copy_bytes, side):
     torch.set_num_threads(threads)
     source, a, b = torch.rand(copy_bytes // 4), torch.rand(side, side), torch.rand(side, side)
     target, out = torch.empty_like(source), torch.empty_like(a)
-    state.update(copy=lambda: target.copy_(source), gemm=lambda: torch.mm(a, b, out=out))
+    state.update(copy=lambda: target.copy_(source), read=source.sum, gemm=lambda: torch.mm(a, b, out=out))
     return {}
 
 

@@ -10,7 +10,7 @@ namespace mose::nn::cpu {
 // One element type's kernels. T is float, or the bits of a bfloat16.
 template <class T>
 struct Kernels {
-  // y = x * scale * weight with scale = 1 / sqrt(mean(x^2) + eps), which is written for each row.
+  // y = x * scale * weight with scale = 1 / sqrt(mean(x^2) + eps), which is written for each row unless null.
   void (*rms_norm)(const T* x, const T* weight, T* y, float* scale, int64_t begin, int64_t end, int64_t width, float eps);
   // Writes dx; adds the rows' part of the weight's gradient to grad_weight [width].
   void (*rms_norm_backward)(const T* grad, const T* x, const T* weight, const float* scale, T* dx, float* grad_weight,
@@ -24,11 +24,17 @@ struct Kernels {
   // `stride` apart, its heads one behind the other.
   void (*rotate)(const T* x, int64_t stride, const float* cos, const float* sin, float sign, T* out, int64_t begin, int64_t end,
                  int64_t heads, int64_t head_width, int64_t half);
+  // Rows of x as multiply_rows takes them: float32, in the order that suits weights of `parts` numbers in 32 bits.
+  void (*arrange)(const T* x, float* out, int64_t rows, int64_t width, int64_t parts);
   // y[n, o] = sum_d x[n, d] * weight[o, d] for o in [begin, end), for few rows n; rows of y are y_width long.
-  void (*multiply_rows)(const T* x, int64_t rows, const T* weight, T* y, int64_t y_width, int64_t begin, int64_t end, int64_t width);
+  void (*multiply_rows)(const float* x, int64_t rows, const T* weight, T* y, int64_t y_width, int64_t begin, int64_t end, int64_t width);
+  void (*multiply_rows_float)(const float* x, int64_t rows, const T* weight, float* y, int64_t y_width, int64_t begin, int64_t end, int64_t width);
   // The same of weights in 8 bits: rows of `width` numbers and then a float, which multiplies them (mose/nn/int8.h).
-  void (*multiply_rows_int8)(const T* x, int64_t rows, const int8_t* weight, T* y, int64_t y_width, int64_t begin, int64_t end,
-                             int64_t width);
+  void (*multiply_rows_int8)(const float* x, int64_t rows, const int8_t* weight, T* y, int64_t y_width, int64_t begin, int64_t end, int64_t width);
+  // out[h] = sum_s softmax_s(scale * q[h] . keys[s]) values[s] for the `group` query heads of one head of keys, all of `width`
+  // numbers; scratch holds group * (width + positions + 16) of them.
+  void (*attend)(const T* q, const T* keys, const T* values, T* out, float* scratch, int64_t group, int64_t positions, int64_t width,
+                 float scale);
   // out[t] = sum_k weights[t, k] * rows[row[t, k]]; null weights count 1.
   void (*weighted_sum)(const T* rows, const float* weights, const int64_t* row, T* out, int64_t begin, int64_t end, int64_t k,
                        int64_t width);

@@ -76,6 +76,27 @@ class HierarchicalSkillRouter : public ::testing::Test {
   }
 };
 
+TEST_F(HierarchicalSkillRouter, FewRowsWithoutGradientAreRoutedAsWithIt) {
+  for (const int64_t shared : {0, 2}) {
+    torch::manual_seed(9);
+    auto router = make_router(config_of("hierarchical_skill", 5 + shared, 2, shared), kWidth, map(shared));
+    for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+      router->to(type);
+      const torch::Tensor x = (2 * torch::randn({6, kWidth})).to(type);
+      const Routing with = router->forward(x);
+      const torch::NoGradGuard no_grad;
+      const Routing without = router->forward(x);
+      EXPECT_TRUE(with.weights_TK.requires_grad());
+      EXPECT_TRUE(torch::equal(with.experts_TK, without.experts_TK));
+      for (const auto& [a, b] : {std::pair(with.weights_TK, without.weights_TK), std::pair(with.probabilities_TE, without.probabilities_TE),
+                                 std::pair(with.logits_TE, without.logits_TE), std::pair(*with.stage_logits_TG, *without.stage_logits_TG),
+                                 std::pair(*with.skill_logits_TS, *without.skill_logits_TS)}) {
+        EXPECT_TRUE(torch::allclose(a, b, 1e-5, 1e-5)) << a << b;
+      }
+    }
+  }
+}
+
 TEST_F(HierarchicalSkillRouter, ExpertProbabilityIsStageTimesSkillTimesAssignment) {
   torch::manual_seed(2);
   const SkillMap m = map(0);

@@ -185,6 +185,30 @@ TEST_P(CachedRows, SingleRowsEqualOnePassAndRepeatBitForBit) {
   }
 }
 
+// The CPU's kernel of single rows, which float64 does without.
+TEST(KvCache, SingleRowsInShortTypesEqualALoop) {
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    for (const int64_t window : {0, 3}) {
+      torch::manual_seed(4);
+      constexpr int64_t kRows = 21, kHeads = 6, kKeyHeads = 2, d = 20;
+      const auto draw = [&](int64_t heads) { return torch::randn({2 * kRows, heads, d}).to(type); };
+      const Tensor q = draw(kHeads), k = draw(kKeyHeads), v = draw(kKeyHeads);
+      const auto exact = [](const Tensor& t) { return t.to(torch::kFloat64); };
+      const Tensor wanted = reference(exact(q), exact(k), exact(v), {0, kRows, 2 * kRows}, window > 0 ? window : 1 << 30);
+      KvCache cache(1, 3, kKeyHeads, kRows, d, torch::dtype(type));
+      cache.run({2, 0});
+      for (int64_t t = 0; t < kRows; ++t) {
+        const auto rows = [&](const Tensor& x) { return torch::stack({x[t], x[kRows + t]}); };
+        const auto plan = make_plan({1, 1}, torch::kCPU, {t, t});
+        const Tensor out = cache.attend(0, rows(q), rows(k), rows(v), plan, window);
+        cache.advance(plan);
+        EXPECT_EQ(out.scalar_type(), type);
+        EXPECT_TRUE(torch::allclose(exact(out), rows(wanted), 0, type == torch::kFloat32 ? 1e-5 : 2e-2)) << type << " " << window << " " << t;
+      }
+    }
+  }
+}
+
 TEST(KvCache, RefusesMoreThanItsCapacity) {
   const auto in = random_inputs(3, 2, 2, 4);
   KvCache cache(1, 1, 2, 2, 4, torch::dtype(torch::kFloat64));

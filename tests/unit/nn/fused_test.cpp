@@ -119,7 +119,7 @@ TEST_P(Fused, RotaryOfRowsThatLieApart) {
 
 TEST_P(Fused, LinearOfFewRows) {
   const torch::NoGradGuard no_grad;
-  for (const int64_t rows : {0, 1, 2, 3, 4, 5}) {
+  for (const int64_t rows : {0, 1, 2, 3, 4, 5, 8, 9}) {
     for (const auto& [outputs, width] : kSizes) {
       for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
         torch::manual_seed(4);
