@@ -75,6 +75,7 @@ void generate(const Arguments& a) {
   options.sampling = a.sampling;
   options.end_token = data::end_of_turn_id(bundle.tokenizer, config);
   options.routing = a.routing;
+  options.graphs = a.predict.graphs;
   const auto answer = infer::generate(*bundle.model, {prompt}, options).front();
   const bool colour = a.colour == "always" || (a.colour == "auto" && isatty(STDOUT_FILENO) == 1);
   std::cout << infer::answer_by_section(bundle.tokenizer.decode(answer.tokens), bundle.taxonomy, colour);
@@ -168,6 +169,7 @@ void add_sampling_options(CLI::App& app, Arguments& a) {
   app.add_option("--top-k", a.sampling.top_k, "sample among the k most probable tokens; 0 = all")->check(CLI::Range(0, 10000000))->group("Sampling");
   app.add_option("--top-p", a.sampling.top_p, "sample among the most probable tokens that hold this mass")->check(CLI::Range(0.0, 1.0))->group("Sampling");
   app.add_option("--seed", a.sampling.seed, "seed of sampling")->check(CLI::Range(int64_t{0}, int64_t{9000000000000000}))->group("Sampling");
+  app.add_flag("!--no-cuda-graphs", a.predict.graphs, "on a GPU, start every kernel of a step by itself")->group("Model");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "infer/sampling.h"
+#include "infer/step_graph.h"
 #include "mose/core/error.h"
 #include "mose/core/strings.h"
 #include "mose/nn/inference.h"
@@ -52,7 +53,9 @@ class Engine {
  public:
   Engine(models::VisionLanguageModel& model, int64_t places, const GenerateOptions& options, std::function<void(Answer)> done)
       : model_(model), options_(options), done_(std::move(done)), seats_(static_cast<size_t>(places)),
-        cache_(language::make_cache(model.config().language, places, 0, torch::dtype(model.type()).device(model.device()))) {}
+        recorder_(options.graphs && !options.routing ? graph_recorder(model.device()) : nullptr),
+        cache_(language::make_cache(model.config().language, places + (recorder_ ? 1 : 0), 0, torch::dtype(model.type()).device(model.device()))),
+        graphs_(model, cache_, places, options.sampling, recorder_) {}
 
   // Seats requests while there are both, and computes their prompts. False when nothing runs then.
   bool admit(const std::function<std::optional<Request>()>& next) {
@@ -79,6 +82,10 @@ class Engine {
     for (const int64_t place : places) {
       tokens.push_back(at(place).next);
       out.push_back(&at(place).answer.generation);
+    }
+    if (const auto chosen = graphs_.step(places, tokens, streams_of(places))) {
+      count_pass(places.size(), places.size());
+      return take(places, *chosen);
     }
     const auto result = forward(places, std::vector<int64_t>(places.size(), 1), tokens, {});
     if (options_.routing) record_routing(result.routings, out);
@@ -165,7 +172,9 @@ class Engine {
       const int64_t answer = request.forced.empty() ? options_.sampling.max_new_tokens : static_cast<int64_t>(request.forced.size());
       longest = std::max(longest, static_cast<int64_t>(request.prompt.tokens.size()) + answer);
     }
-    if (longest > cache_.capacity()) cache_.reserve((longest + kCapacityStep - 1) / kCapacityStep * kCapacityStep);
+    if (longest <= cache_.capacity()) return;
+    cache_.reserve((longest + kCapacityStep - 1) / kCapacityStep * kCapacityStep);
+    graphs_.forget();
   }
 
   void compute_prompts(const Arrivals& arrivals) {
@@ -234,19 +243,31 @@ class Engine {
     cache_.run(places);
     language::ForwardOptions forward;
     forward.cache = &cache_;
-    ++report_.forward_passes;
-    report_.decoder_passes += static_cast<int64_t>(places.size());
-    report_.rows += static_cast<int64_t>(tokens.size());
+    count_pass(places.size(), tokens.size());
     const auto device = model_.device();
     return model_.forward(nn::host_indices(tokens).to(device), nn::make_plan(lengths, device, starts),
                           images.empty() ? Tensor() : torch::cat(images), forward);
   }
 
-  // Adds the token that follows each place's last row; who ends leaves.
-  void continue_with(const std::vector<int64_t>& places, const Tensor& hidden_ND) {
+  void count_pass(size_t sequences, size_t rows) {
+    ++report_.forward_passes;
+    report_.decoder_passes += static_cast<int64_t>(sequences);
+    report_.rows += static_cast<int64_t>(rows);
+  }
+
+  std::vector<RandomStream*> streams_of(const std::vector<int64_t>& places) {
     std::vector<RandomStream*> streams;
     for (const int64_t place : places) streams.push_back(&at(place).stream);
-    const auto tokens = choose_tokens(text_logits(model_, hidden_ND), options_.sampling, streams);
+    return streams;
+  }
+
+  // Adds the token that follows each place's last row.
+  void continue_with(const std::vector<int64_t>& places, const Tensor& hidden_ND) {
+    take(places, choose_tokens(text_logits(model_, hidden_ND), options_.sampling, streams_of(places)));
+  }
+
+  // Adds these tokens; who ends leaves.
+  void take(const std::vector<int64_t>& places, const std::vector<int64_t>& tokens) {
     for (size_t n = 0; n < places.size(); ++n) {
       Seat& seat = at(places[n]);
       auto& out = seat.answer.generation;
@@ -283,8 +304,10 @@ class Engine {
   const GenerateOptions& options_;
   const std::function<void(Answer)> done_;
   std::vector<Seat> seats_;
-  nn::KvCache cache_;
-  nn::Buffers buffers_;  // of steps
+  const Recorder recorder_;  // null where steps are not recorded
+  nn::KvCache cache_;        // with a recorder its last place is nobody's
+  StepGraphs graphs_;
+  nn::Buffers buffers_;      // of steps
   ContinuousReport report_;
   bool ended_ = false;
 };

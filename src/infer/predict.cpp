@@ -95,6 +95,7 @@ void answer_items(models::Bundle& bundle, const PredictOptions& options, const s
                   const std::vector<std::vector<size_t>>& groups, const std::function<void(const Answer&)>& done) {
   GenerateOptions generation;
   generation.sampling = options.sampling;
+  generation.graphs = options.graphs;
   generation.end_token = data::end_of_turn_id(bundle.tokenizer, encode_config(bundle));
   generation.on_token = [](size_t, int64_t) { throw_if_stopped(); };
   size_t questions = 0;

@@ -16,10 +16,10 @@ namespace {
 
 namespace gpu = nn::cuda;
 
-// The GPU's kernels of the same choices; false, and nothing written, where they do not serve.
-bool choose_on_gpu(const torch::Tensor& logits_NV, const SamplingConfig& config, const torch::Tensor& uniform_N, const torch::Tensor& chosen_N) {
-  if (!gpu::has_kernels(logits_NV) || logits_NV.size(1) >= 1 << 20) return false;
-  const auto logits = logits_NV.contiguous();
+// The GPU's kernels of the same choices; undefined where they do not serve.
+torch::Tensor choose_on_gpu(const torch::Tensor& logits_NV, const SamplingConfig& config, const torch::Tensor& uniform_N) {
+  if (!gpu::has_kernels(logits_NV) || logits_NV.size(1) >= 1 << 20) return {};
+  const auto logits = logits_NV.contiguous(), chosen_N = torch::empty({logits.size(0)}, logits.options().dtype(torch::kInt64));
   gpu::with_kernels(logits, [&]<class T>(auto stream, T) {
     if (config.temperature > 0) {
       cuda::sample(stream, gpu::in<T>(logits), gpu::in<double>(uniform_N), config.temperature, config.top_k, config.top_p, gpu::out<int64_t>(chosen_N),
@@ -28,7 +28,7 @@ bool choose_on_gpu(const torch::Tensor& logits_NV, const SamplingConfig& config,
       cuda::argmax(stream, gpu::in<T>(logits), gpu::out<int64_t>(chosen_N), logits.size(0), logits.size(1));
     }
   });
-  return true;
+  return chosen_N;
 }
 
 }  // namespace
@@ -69,8 +69,8 @@ torch::Tensor text_logits(const models::VisionLanguageModel& model, const torch:
 }
 
 torch::Tensor choose_on_device(const torch::Tensor& logits_NV, const SamplingConfig& config, const torch::Tensor& uniform_N) {
-  const auto chosen_N = torch::empty({logits_NV.size(0)}, logits_NV.options().dtype(torch::kInt64));
-  if (choose_on_gpu(logits_NV, config, uniform_N, chosen_N)) return chosen_N;
+  const auto chosen_N = choose_on_gpu(logits_NV, config, uniform_N);
+  if (chosen_N.defined()) return chosen_N;
   if (config.temperature == 0) return logits_NV.argmax(1);
   const auto host = logits_NV.to(torch::kCPU, torch::kFloat32).contiguous(), uniform = uniform_N.to(torch::kCPU),
              chosen = torch::empty({host.size(0)}, torch::kInt64);
@@ -82,8 +82,9 @@ torch::Tensor choose_on_device(const torch::Tensor& logits_NV, const SamplingCon
 }
 
 torch::Tensor draw_uniform(const SamplingConfig& config, const std::vector<RandomStream*>& streams) {
+  if (config.temperature == 0) return {};
   std::vector<double> values;
-  for (auto* stream : streams) values.push_back(config.temperature > 0 ? stream->uniform() : 0);
+  for (auto* stream : streams) values.push_back(stream->uniform());
   return torch::tensor(values, torch::kFloat64);
 }
 

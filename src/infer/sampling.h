@@ -18,7 +18,7 @@ torch::Tensor text_logits(const models::VisionLanguageModel& model, const torch:
 // (cuda/sample.cu), chooses the same. -1 where no token has a mass (NaN).
 int64_t sample_token(const float* logits, int64_t size, const SamplingConfig& config, double uniform);
 
-// The three steps of choose_tokens: a number of each row's stream (float64, on the host; 0 where the choice is greedy), the choices
+// The three steps of choose_tokens: a number of each row's stream (float64, on the host; undefined where the choice is greedy), the choices
 // (int64, on the logits' device, where the numbers must be on a GPU), and these on the host. Error where one is -1.
 torch::Tensor draw_uniform(const SamplingConfig& config, const std::vector<RandomStream*>& streams);
 torch::Tensor choose_on_device(const torch::Tensor& logits_NV, const SamplingConfig& config, const torch::Tensor& uniform_N);

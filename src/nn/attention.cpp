@@ -10,6 +10,7 @@
 #include "mose/nn/inference.h"
 #include "nn/cpu/few_rows.h"
 #include "nn/cpu/tensors.h"
+#include "nn/cuda/tensors.h"
 
 namespace mose::nn {
 
@@ -80,6 +81,7 @@ KvCache::KvCache(int64_t layers, int64_t places, int64_t heads, int64_t capacity
     keys_.push_back(torch::zeros({places, heads, capacity, head_width}, options));
     values_.push_back(torch::zeros({places, heads, capacity, head_width}, options));
   }
+  places_P_ = torch::arange(2 * places, options.dtype(torch::kInt64));
 }
 
 void KvCache::reserve(int64_t capacity) {
@@ -106,7 +108,10 @@ void KvCache::begin(int64_t place, int64_t from, int64_t positions) {
   lengths_.at(static_cast<size_t>(place)) = positions;
 }
 
-void KvCache::run(std::vector<int64_t> places) {
+void KvCache::run(const std::vector<int64_t>& places) {
+  masks_.clear();
+  if (places == places_) return;
+  if (static_cast<int64_t>(places.size()) > places_P_.size(0)) throw Error(str("KvCache: ", places.size(), " rows for ", lengths_.size(), " places"));
   in_order_ = true;
   for (size_t n = 0; n < places.size(); ++n) {
     if (places[n] < 0 || places[n] >= static_cast<int64_t>(lengths_.size())) {
@@ -114,8 +119,8 @@ void KvCache::run(std::vector<int64_t> places) {
     }
     in_order_ = in_order_ && places[n] == static_cast<int64_t>(n);
   }
-  places_ = std::move(places);
-  masks_.clear();
+  places_ = places;
+  places_P_.narrow(0, 0, static_cast<int64_t>(places.size())).copy_(torch::tensor(places, torch::kInt64), /*non_blocking=*/true);
 }
 
 void KvCache::advance(const SequencePlan& plan) {
@@ -127,16 +132,26 @@ void KvCache::advance(const SequencePlan& plan) {
 
 // All sequences in one call, what lies beyond each one's end masked.
 torch::Tensor KvCache::attend_single_rows(torch::Tensor& keys, torch::Tensor& values, const torch::Tensor& q_THd,
-                                          const torch::Tensor& k_TKd, const torch::Tensor& v_TKd, int64_t longest, int64_t window) {
+                                          const torch::Tensor& k_TKd, const torch::Tensor& v_TKd, const torch::Tensor& ends, int64_t longest,
+                                          int64_t window) {
   if (cpu::has_kernels(q_THd) && !needs_gradient(q_THd, k_TKd, v_TKd) && q_THd.scalar_type() == keys.scalar_type() &&
       k_TKd.scalar_type() == keys.scalar_type() && v_TKd.scalar_type() == keys.scalar_type()) {
     return cpu::attend(q_THd.contiguous(), k_TKd.contiguous(), v_TKd.contiguous(), keys, values, places_, lengths_, window);
   }
   const int64_t N = static_cast<int64_t>(places_.size()), heads = q_THd.size(1), d = q_THd.size(2);
-  std::vector<int64_t> stored;
-  for (const int64_t place : places_) stored.push_back(lengths_[static_cast<size_t>(place)]);
-  const auto ends = torch::tensor(stored, torch::kInt64).to(keys.device());
-  const auto rows = in_order_ ? torch::arange(N, ends.options()) : torch::tensor(places_, torch::kInt64).to(keys.device());
+  const auto rows = places_P_.narrow(0, 0, N);
+  if (cuda::has_kernels(keys) && q_THd.scalar_type() == keys.scalar_type() && k_TKd.scalar_type() == keys.scalar_type() && d <= cuda::kWidestHead) {
+    const int64_t kv_heads = keys.size(1), chunks = (longest + cuda::kAttentionChunk - 1) / cuda::kAttentionChunk;
+    const auto q = q_THd.contiguous(), k = k_TKd.contiguous(), v = v_TKd.contiguous(), out = torch::empty_like(q);
+    const auto parts = torch::empty({N, heads, chunks, d + 2}, q.options().dtype(torch::kFloat32));
+    cuda::with_kernels(keys, [&]<class T>(auto stream, T) {
+      cuda::store_rows(stream, cuda::in<T>(k), cuda::in<T>(v), cuda::in<int64_t>(rows), cuda::in<int64_t>(ends), cuda::out<T>(keys), cuda::out<T>(values),
+                       N, kv_heads, capacity_, d);
+      cuda::attend_rows(stream, cuda::in<T>(q), cuda::in<T>(keys), cuda::in<T>(values), cuda::in<int64_t>(rows), cuda::in<int64_t>(ends),
+                        cuda::out<float>(parts), cuda::out<T>(out), N, heads, kv_heads, capacity_, d, window, chunks);
+    });
+    return out;
+  }
   keys.index_put_({rows, torch::indexing::Slice(), ends}, k_TKd);
   values.index_put_({rows, torch::indexing::Slice(), ends}, v_TKd);
   auto& mask = masks_[window];
@@ -167,7 +182,8 @@ torch::Tensor KvCache::attend(int64_t layer, const torch::Tensor& q_THd, const t
   if (longest > capacity_) {
     throw Error(str("KvCache: ", longest, " positions exceed the capacity of ", capacity_));
   }
-  if (plan.longest == 1) return attend_single_rows(keys, values, q_THd, k_TKd, v_TKd, longest, window);
+  if (looked_ > 0) longest = std::min(std::max(longest, looked_), capacity_);
+  if (plan.longest == 1) return attend_single_rows(keys, values, q_THd, k_TKd, v_TKd, plan.positions_T, longest, window);
   std::vector<torch::Tensor> outputs;
   for (size_t n = 0; n < places_.size(); ++n) {
     const int64_t place = places_[n], start = lengths_[static_cast<size_t>(place)];

@@ -45,6 +45,7 @@ struct GenerateOptions {
   SamplingConfig sampling;
   int64_t end_token = -1;
   bool routing = false;
+  bool graphs = true;  // on a GPU steps of up to 32 sequences are CUDA graphs, where they can be recorded and no routing is asked for
   bool cache = true;  // false recomputes the whole sequence for every token (a reference for tests)
   // Called with (prompt index, token) as tokens come.
   std::function<void(size_t, int64_t)> on_token;

@@ -26,6 +26,7 @@ struct PredictOptions {
   bool shuffled = false;         // control: every question is shown the picture of another scene (controls.h)
   int64_t shuffle_seed = 1;
   bool oracle_category = false;  // region questions name the object's true category; to be declared with the scores
+  bool graphs = true;            // as GenerateOptions has it
   SamplingConfig sampling;
 };
 
@@ -46,7 +47,7 @@ struct PredictReport {
 // In the single-turn form the scene's one answer is sliced: Description and Reasoning answer general perception, Plan the
 // driving suggestion. Each region's answer comes from its own picture with the red rectangle. Writes the answer files and
 // predict.json (the report and how it was made). UsageError for blind and shuffled together, and where `out` holds the
-// beginning of another prediction (of another model or with other options; `batch`, `workers` and the device may differ).
+// beginning of another prediction (of another model or with other options; `batch`, `workers`, `graphs` and the device may differ).
 PredictReport predict(models::Bundle& bundle, const PredictOptions& options);
 
 // The parts of a single-turn answer that a task scores, headers taken off.

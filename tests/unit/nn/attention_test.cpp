@@ -7,6 +7,7 @@
 
 #include "mose/core/error.h"
 #include "mose/nn/layers.h"
+#include "support/devices.h"
 
 namespace mose::nn {
 namespace {
@@ -132,6 +133,56 @@ TEST_P(KvCacheWindow, SequencesRunInAnyPlaceAndMove) {
   EXPECT_EQ(cache.lengths(), (std::vector<int64_t>{5, 7, 6, 4}));
   EXPECT_THROW(cache.begin(2, 3, 5), Error);
   EXPECT_THROW(cache.run({4}), Error);
+}
+
+// Decoding steps of many sequences side by side, on a GPU by its own kernels, against one pass over each in float64.
+class CachedRows : public OnDevice {};
+MOSE_ON_DEVICES(CachedRows);
+
+TEST_P(CachedRows, SingleRowsEqualOnePassAndRepeatBitForBit) {
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    for (const int64_t window : {0, 5}) {
+      for (const int64_t width : {16, 6}) {
+        torch::manual_seed(3);
+        const std::vector<int64_t> lengths = {1, 70, 200, 130};
+        const auto whole = make_plan(lengths);
+        const auto drawn = [&](int64_t heads) { return torch::randn({whole.tokens(), heads, width}).to(type); };
+        const Tensor q = drawn(4), k = drawn(2), v = drawn(2);
+        const auto exact = [](const Tensor& x) { return x.to(torch::kFloat64); };
+        const Tensor want = packed_attention(exact(q), exact(k), exact(v), whole, window);
+        const std::vector<int64_t> places = {4, 0, 3, 2};
+        const auto run = [&] {
+          KvCache cache(1, 5, 2, 256, width, torch::dtype(type).device(device()));
+          std::vector<int64_t> starts;
+          for (const int64_t length : lengths) starts.push_back(length - 1);
+          std::vector<Tensor> last_q, last_k, last_v;
+          for (size_t n = 0; n < lengths.size(); ++n) {
+            const int64_t begin = whole.offsets[n], end = whole.offsets[n + 1] - 1;
+            last_q.push_back(q.slice(0, end, end + 1));
+            last_k.push_back(k.slice(0, end, end + 1));
+            last_v.push_back(v.slice(0, end, end + 1));
+            if (begin == end) continue;
+            cache.run({places[n]});
+            const auto plan = make_plan({end - begin}, device());
+            const auto part = [&](const Tensor& x) { return x.slice(0, begin, end).to(device()); };
+            cache.attend(0, part(q), part(k), part(v), plan, window);
+            cache.advance(plan);
+          }
+          cache.run(places);
+          const auto plan = make_plan({1, 1, 1, 1}, device(), starts);
+          const auto rows = [&](const std::vector<Tensor>& x) { return torch::cat(x).to(device()); };
+          return cache.attend(0, rows(last_q), rows(last_k), rows(last_v), plan, window).cpu();
+        };
+        const Tensor out = run();
+        EXPECT_TRUE(torch::equal(out, run()));
+        for (size_t n = 0; n < lengths.size(); ++n) {
+          const Tensor row = want[whole.offsets[n + 1] - 1];
+          EXPECT_LT((out[static_cast<int64_t>(n)].to(torch::kFloat64) - row).abs().max().item<double>(), type == torch::kFloat32 ? 1e-5 : 0.02)
+              << "sequence " << n << ", window " << window << ", width " << width;
+        }
+      }
+    }
+  }
 }
 
 // The CPU's kernel of single rows, which float64 does without.
