@@ -23,6 +23,10 @@ pack() {
   mkdir "$folder/bin" "$folder/lib"
   cp "${tests[@]/#/build/bin/}" build/bin/mose-bench-gpu "$folder/bin"
   for program in "$folder"/bin/*; do
+    if ldd "$program" | grep -q libopencv; then
+      echo "gpu: $(basename "$program") needs OpenCV, which the other machine lacks: keep what reads pictures out of it" >&2
+      exit 1
+    fi
     # Not what every Linux has, nor what comes with torch.
     while read -r library; do cp -Ln "$library" "$folder/lib"; done < <(
       ldd "$program" | awk '$3 ~ /^\// { print $3 }' | grep -vE '/(libc|libm|libdl|librt|libpthread|libgcc_s|libstdc\+\+)\.so' |

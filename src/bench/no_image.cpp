@@ -1,4 +1,4 @@
-// In place of image.cpp where OpenCV is not found, and in mose-bench-gpu.
+// In place of image.cpp where OpenCV is not found.
 #include "bench/session.h"
 #include "mose/core/error.h"
 
