@@ -42,6 +42,7 @@ void scale_gradients(const std::vector<NamedParameter>& parameters, const Tensor
   if (!(max_norm > 0)) throw Error(mose::str("scale_gradients: max_norm must be positive, found ", max_norm));
   const torch::NoGradGuard no_grad;
   const Tensor scale = (max_norm / (norm + 1e-6)).clamp_max(1.0);
+  if (scale.is_cpu() && scale.item<double>() == 1) return;  // a GPU is not waited for
   for (auto& [device, gradients] : gradients_by_device(parameters)) {
     at::_foreach_mul_(gradients, scale.to(gradients.front().device()));
   }

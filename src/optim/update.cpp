@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <tuple>
 
 #include "mose/core/error.h"
@@ -117,6 +118,33 @@ void update_on_gpu(const std::vector<AdamWPiece*>& pieces, const std::vector<Ten
   });
 }
 
+bool sliceable(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& rounded) {
+  const auto fits = [](const Tensor& t) { return !t.defined() || (t.is_cpu() && t.is_contiguous()); };
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (!fits(pieces[i]->weight) || !fits(pieces[i]->exp_avg) || !fits(pieces[i]->exp_avg_sq) || !fits(rounded[i])) return false;
+  }
+  return true;
+}
+
+// Slice by slice, so that what is widened before and rounded after the update is still in the CPU's caches.
+void update_on_cpu(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& gradients, const std::vector<Tensor>& rounded,
+                   const AdamWConfig& config, double learning_rate) {
+  constexpr int64_t kSlice = 1 << 18;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    AdamWPiece& piece = *pieces[i];
+    const Tensor gradient = gradients[i].reshape({-1}), weight = piece.weight.view({-1}), exp_avg = piece.exp_avg.view({-1}),
+                 exp_avg_sq = piece.exp_avg_sq.view({-1}), to = rounded[i].defined() ? rounded[i].view({-1}) : Tensor();
+    piece.step.add_(1);
+    for (int64_t begin = 0; begin < weight.numel(); begin += kSlice) {
+      const auto slice = [&](const Tensor& t) { return t.narrow(0, begin, std::min(kSlice, weight.numel() - begin)); };
+      at::_fused_adamw_({slice(weight)}, {slice(gradient).to(torch::kFloat32)}, {slice(exp_avg)}, {slice(exp_avg_sq)}, {}, {piece.step},
+                        learning_rate * piece.settings.scale, config.beta1, config.beta2, piece.settings.decay, config.epsilon,
+                        /*amsgrad=*/false, /*maximize=*/false);
+      if (to.defined()) slice(to).copy_(slice(weight));
+    }
+  }
+}
+
 }  // namespace
 
 void update(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& gradients, const std::vector<Tensor>& rounded,
@@ -124,6 +152,7 @@ void update(const std::vector<AdamWPiece*>& pieces, const std::vector<Tensor>& g
   const torch::NoGradGuard no_grad;
   if (pieces.empty()) return;
   if (has_kernel(pieces, rounded)) return update_on_gpu(pieces, gradients, rounded, config, learning_rate);
+  if (sliceable(pieces, rounded)) return update_on_cpu(pieces, gradients, rounded, config, learning_rate);
   struct Group {
     std::vector<Tensor> weights, gradients, exp_avgs, exp_avg_sqs, steps;
   };

@@ -62,6 +62,28 @@ TEST(PackedAttention, AWindowHidesRowsFurtherBack) {
   }
 }
 
+TEST(PackedAttention, InBfloat16EqualsFloat64WithinItsRounding) {
+  const auto in = random_inputs(1300, 6, 2, 40);
+  const auto weight = torch::randn_like(in.q);
+  const auto plan = make_plan({33, 100, 31, 1, 1030, 105});  // few rows, many, and more than whose scores are held
+  for (const int64_t window : {0, 50}) {
+    const auto run = [&](torch::Dtype type) {
+      std::vector<Tensor> inputs;
+      for (const auto& t : {in.q, in.k, in.v}) inputs.push_back(t.to(torch::kBFloat16).to(type).requires_grad_());
+      auto out = packed_attention(inputs[0], inputs[1], inputs[2], plan, window);
+      (out * weight.to(torch::kBFloat16).to(type)).sum().backward();
+      std::vector<Tensor> found = {out.detach()};
+      for (const auto& t : inputs) found.push_back(t.grad());
+      return found;
+    };
+    const auto found = run(torch::kBFloat16), expected = run(torch::kFloat64);
+    for (size_t i = 0; i < found.size(); ++i) {
+      const double error = ((found[i].to(torch::kFloat64) - expected[i]).norm() / expected[i].norm()).item<double>();
+      EXPECT_LT(error, 0.01) << "window " << window << ", tensor " << i;  // units of the type are 2^-8
+    }
+  }
+}
+
 TEST(PackedAttention, RefusesAPlanOfAnotherLength) {
   const auto in = random_inputs(5, 2, 2, 4);
   EXPECT_THROW(packed_attention(in.q, in.k, in.v, make_plan({4})), Error);
