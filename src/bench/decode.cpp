@@ -1,6 +1,6 @@
-// Greedy decoding of one sequence at shape r against transformers' generate, in float32, and in bfloat16 where the CPU
-// multiplies it. generate's batched_mm form takes three times as long as the others, so it is left out. Then weights in 8 bits
-// against float32, both ours.
+// Greedy decoding of one sequence at shape r against transformers' generate, and against llama.cpp built for this CPU, in
+// float32, and in bfloat16 where the CPU multiplies it. generate's batched_mm form takes three times as long as the others, so
+// it is left out. Then weights in 8 bits against float32, both ours.
 #include <ATen/Parallel.h>
 
 #include <cmath>
@@ -50,6 +50,14 @@ double allocated_a_token(const ShapeR& shape, const infer::Prompt& prompt) {
   return static_cast<double>(of(kNew) - of(kShort)) / (kNew - kShort);
 }
 
+// What every row of decoding tells: how near to reading `bytes` a token it is, and how many tokens a second.
+void describe(Session& session, Row& row, double bytes) {
+  row.limit_share = 1000 * kNew * bytes / session.limits().read_bytes_per_second / row.ours_ms;
+  row.more = {{"threads", session.threads()}, {"clock", "wall"}, {"limit", "reading the weights of every token at the measured bandwidth"},
+              {"tokens_per_second", std::round(1e4 * kNew / row.ours_ms) / 10},
+              {"peer_tokens_per_second", std::round(1e4 * kNew / row.peer_ms) / 10}};
+}
+
 void decode_in(Session& session, torch::Dtype type, const std::vector<std::string>& forms) {
   const ScratchFolder folder;
   const ShapeR shape = make_shape_r(type);
@@ -90,10 +98,8 @@ void decode_in(Session& session, torch::Dtype type, const std::vector<std::strin
   session.limits();
   const double allocated = std::round(10 * allocated_a_token(shape, prompt)) / 10;
   c.finish = [&](Row& row) {
-    row.limit_share = 1000 * kNew * bytes_a_token(shape) / session.limits().read_bytes_per_second / row.ours_ms;
-    row.more = {{"threads", session.threads()}, {"clock", "wall"}, {"limit", "reading the weights of every token at the measured bandwidth"},
-                {"tokens_per_second", std::round(1e4 * kNew / row.ours_ms) / 10},
-                {"peer_tokens_per_second", std::round(1e4 * kNew / row.peer_ms) / 10}, {"tensors_allocated_a_token", allocated}};
+    describe(session, row, bytes_a_token(shape));
+    row.more["tensors_allocated_a_token"] = allocated;
   };
   session.compare(c);
 }
@@ -106,6 +112,46 @@ torch::Tensor answer_logits(const ShapeR& shape, const infer::Prompt& prompt, co
   const auto rows = static_cast<int64_t>(tokens.size());
   const auto hidden = shape.model->forward(torch::tensor(tokens, torch::kInt64), nn::make_plan({rows}), {}).hidden_TD;
   return shape.model->logits(hidden.narrow(0, kPrompt - 1, kNew));
+}
+
+// llama.cpp has no decoder whose layers are dense and sparse by turns, so this model's last four are the sparse ones.
+void decode_llama_cpp(Session& session, torch::Dtype type) {
+  const std::string name = str("greedy decoding, one sequence, ", type_name(type)), engine = "llama.cpp, built for this CPU";
+  session.attempt(name, engine, [&] {
+    if (type == torch::kBFloat16) require_bfloat16();
+    const ScratchFolder folder;
+    const ShapeR shape = make_shape_r_sparse_last(type);
+    const infer::Prompt prompt = make_prompt(shape);
+    infer::GenerateOptions options;
+    options.sampling.max_new_tokens = kNew;
+    const auto expected = infer::generate(*shape.model, {prompt}, options)[0].tokens;
+    write_weights(shape, folder.path());
+    const auto peer = session.start_peer("llama_cpp_peer", session.threads());
+    peer->call("build", llama_cpp_model(shape, folder.path(), session.threads()));
+    const Json arguments = {{"prompt", prompt.tokens}, {"new_tokens", kNew}};
+    const std::vector<int64_t> theirs = peer->call("generate", arguments).at("tokens");
+    // The reference is the same rounded weights in float64. In float32 the two add up in other orders, so that one router's
+    // near tie can part their answers.
+    shape.model->to(torch::kFloat64);
+    const double behind = type == torch::kFloat32 ? 1e-4 : kBehind;
+    for (const auto& answer : {expected, theirs}) {
+      const torch::Tensor logits = answer_logits(shape, prompt, answer), best = logits.amax(1), size = logits.abs().amax(1);
+      const torch::Tensor chosen = logits.gather(1, torch::tensor(answer, torch::kInt64).unsqueeze(1)).squeeze(1);
+      const int64_t tokens = (best - chosen > behind * size).sum().item<int64_t>();
+      if (tokens > kFurther) {
+        throw Error(str(tokens, " of the tokens that ", answer == expected ? "ours" : "it", " chooses are far from float64's best"));
+      }
+    }
+    shape.model->to(type);
+    Comparison c;
+    c.name = name;
+    c.shape = str(shape.about(), ", its last four layers sparse; ", kNew, " tokens after ", kPrompt);
+    c.ours = [&] { return wall_seconds([&] { infer::generate(*shape.model, {prompt}, options); }); };
+    c.sides.push_back({engine, [&] { return peer->seconds("generate", arguments); }});
+    session.limits();
+    c.finish = [&](Row& row) { describe(session, row, bytes_a_token(shape)); };
+    session.compare(c);
+  });
 }
 
 void decode_int8(Session& session) {
@@ -133,10 +179,9 @@ void decode_int8(Session& session) {
   c.sides = {{"ours, float32", [&] { return wall_seconds([&] { infer::generate(*exact.model, {prompt}, options); }); }}};
   session.limits();
   c.finish = [&](Row& row) {
-    row.limit_share = 1000 * kNew * bytes / session.limits().read_bytes_per_second / row.ours_ms;
-    row.more = {{"threads", session.threads()}, {"clock", "wall"}, {"limit", "reading the weights of every token at the measured bandwidth"},
-                {"tokens_per_second", std::round(1e4 * kNew / row.ours_ms) / 10}, {"tensors_allocated_a_token", std::round(10 * allocated_a_token(packed, prompt)) / 10}, {"logits_moved_by", std::round(1e5 * error) / 1e5},
-                {"same_choices", str(same, " of ", kNew)}};
+    describe(session, row, bytes);
+    row.more.update({{"tensors_allocated_a_token", std::round(10 * allocated_a_token(packed, prompt)) / 10},
+                     {"logits_moved_by", std::round(1e5 * error) / 1e5}, {"same_choices", str(same, " of ", kNew)}});
   };
   session.compare(c);
 }
@@ -150,6 +195,7 @@ void bench_decode(Session& session) {
     require_bfloat16();
     decode_in(session, torch::kBFloat16, {"eager"});
   });
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) decode_llama_cpp(session, type);
   session.attempt("greedy decoding, one sequence, weights in 8 bits", "ours, float32", [&] { decode_int8(session); });
 }
 

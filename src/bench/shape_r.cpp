@@ -10,11 +10,13 @@ namespace {
 
 constexpr const char* kWeights = "weights.safetensors";
 
-}  // namespace
+std::vector<int64_t> every_second(int64_t layers) {
+  std::vector<int64_t> second;
+  for (int64_t i = 1; i < layers; i += 2) second.push_back(i);
+  return second;
+}
 
-std::string type_name(torch::Dtype type) { return type == torch::kBFloat16 ? "bfloat16" : "float32"; }
-
-ShapeR make_shape_r(torch::Dtype type, int64_t layers, int64_t dense) {
+ShapeR make(torch::Dtype type, int64_t layers, const std::vector<int64_t>& sparse, int64_t dense) {
   models::Config config;
   config.vision.stem = "patch";
   config.vision.image_height = config.vision.image_width = 32;
@@ -27,18 +29,16 @@ ShapeR make_shape_r(torch::Dtype type, int64_t layers, int64_t dense) {
   language.layers = layers;
   language.heads = 8;
   language.kv_heads = 4;
-  std::vector<int64_t> second;
-  for (int64_t i = 1; i < layers; i += 2) second.push_back(i);
   if (dense > 0) {
     language.ffn_copies = dense;
-    language.wide_layers = second;
+    language.wide_layers = sparse;
   } else {
     language.moe.emplace();
     language.moe->experts = kExperts;
     language.moe->top_k = kTopK;
     language.moe->router = "topk";
     language.moe->placement = "listed";
-    language.moe->layers = second;
+    language.moe->layers = sparse;
   }
   const auto taxonomy = skills::Taxonomy::load(resource("skills/driving.json"));
   ShapeR shape;  // in large pages, as a loaded model is
@@ -51,6 +51,14 @@ ShapeR make_shape_r(torch::Dtype type, int64_t layers, int64_t dense) {
   }
   return shape;
 }
+
+}  // namespace
+
+std::string type_name(torch::Dtype type) { return type == torch::kBFloat16 ? "bfloat16" : "float32"; }
+
+ShapeR make_shape_r(torch::Dtype type, int64_t layers, int64_t dense) { return make(type, layers, every_second(layers), dense); }
+
+ShapeR make_shape_r_sparse_last(torch::Dtype type) { return make(type, 8, {4, 5, 6, 7}, 0); }
 
 std::string ShapeR::about() const {
   int64_t count = 0;
@@ -78,6 +86,14 @@ Json peer_model(const ShapeR& shape, const std::filesystem::path& folder, const 
                        {"rms_norm_eps", c.norm_eps}, {"max_position_embeddings", c.max_positions}, {"tie_word_embeddings", c.tie_embeddings}};
   return {{"weights", (folder / kWeights).string()}, {"config", config}, {"rope_theta", c.rope_theta}, {"experts", experts},
           {"threads", threads}, {"type", type_name(shape.model->type())}};
+}
+
+Json llama_cpp_model(const ShapeR& shape, const std::filesystem::path& folder, int64_t threads) {
+  const auto& c = shape.model->config().language;
+  return {{"weights", (folder / kWeights).string()}, {"file", (folder / "weights.gguf").string()}, {"layers", c.layers}, {"width", c.hidden_size},
+          {"intermediate", c.intermediate_size}, {"heads", c.heads}, {"kv_heads", c.kv_heads}, {"experts", c.moe->experts},
+          {"top_k", c.moe->top_k}, {"first_sparse", c.moe->layers.front()}, {"positions", c.max_positions}, {"norm_eps", c.norm_eps},
+          {"rope_theta", c.rope_theta}, {"vocabulary", c.vocab_size}, {"threads", threads}};
 }
 
 }  // namespace mose::bench
