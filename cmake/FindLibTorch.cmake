@@ -58,7 +58,10 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
     endif()
   endforeach()
   target_link_options(LibTorch::LibTorch INTERFACE "-Wl,-rpath,${LIBTORCH_ROOT}/lib")
-  target_link_libraries(LibTorch::LibTorch INTERFACE Threads::Threads)
+  # Without OpenMP switched on, at::parallel_for, a template of a header, runs all of its work in one thread and says nothing. The
+  # library's soname is that of the wheel's own copy, which the path above finds first: one pool of threads for both.
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  target_link_libraries(LibTorch::LibTorch INTERFACE Threads::Threads OpenMP::OpenMP_CXX)
   if(MOSE_CUDA)
     # ATen's CUDA headers include the toolkit's; NCCL's header is in a wheel of its own.
     find_package(CUDAToolkit 13 REQUIRED)

@@ -7,6 +7,7 @@
 #include "moe_test_util.h"
 #include "mose/core/error.h"
 #include "support/devices.h"
+#include "support/threads.h"
 
 namespace mose::moe {
 namespace {
@@ -122,6 +123,24 @@ TEST_P(GatherAndCombine, OneChoiceIsAPermutationAndBack) {
   const Dispatch d = plan_dispatch(random_choices(31, 4, 1).to(device()), 4);
   const torch::Tensor x = torch::randn({31, 5}, device());
   EXPECT_TRUE(torch::equal(combine_rows(gather_rows(x, d), torch::ones({31, 1}, device()), d), x));
+}
+
+TEST(GatherAndCombineOnACpu, TheNumberOfThreadsChangesNoBit) {
+  torch::manual_seed(5);
+  const Dispatch d = plan_dispatch(random_choices(400, 6, 2), 6);
+  for (const auto type : {torch::kFloat64, torch::kFloat32, torch::kBFloat16}) {
+    const torch::Tensor x = torch::randn({400, 130}).to(type).requires_grad_(), w = torch::rand({400, 2}).requires_grad_(),
+                        grad = torch::randn({400, 130}).to(type);
+    const auto with_threads = [&](int threads) {
+      const WithThreads set(threads);
+      const torch::Tensor y = combine_rows(gather_rows(x, d), w, d);
+      auto all = torch::autograd::grad({y}, {x, w}, {grad});
+      all.push_back(y);
+      return all;
+    };
+    const auto one = with_threads(1), three = with_threads(3);
+    for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(torch::equal(one[i], three[i])) << type << ", " << i;
+  }
 }
 
 TEST_P(TopKIndices, EqualAStableSort) {

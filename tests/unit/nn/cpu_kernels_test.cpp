@@ -2,8 +2,14 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <mutex>
+#include <set>
+#include <thread>
+
 #include "mose/nn/int8.h"
 #include "nn/cpu/kernels_table.h"
+#include "nn/cpu/tensors.h"
+#include "support/threads.h"
 
 namespace mose::nn::cpu {
 namespace {
@@ -106,6 +112,22 @@ TEST(CpuKernels, AttentionOfSingleRows) {
     SCOPED_TRACE(name);
     check_attention<float>(*set);
     check_attention<uint16_t>(*set);
+  }
+}
+
+TEST(CpuKernels, RowsAreDividedOverThreads) {
+  for (const int threads : {1, 2, 3}) {
+    const WithThreads set(threads);
+    std::mutex mutex;
+    std::set<std::thread::id> seen;
+    std::vector<int> done(60, 0);
+    for_rows(60, 1 << 20, [&](int64_t begin, int64_t end) {
+      const std::lock_guard lock(mutex);
+      seen.insert(std::this_thread::get_id());
+      for (int64_t i = begin; i < end; ++i) ++done[static_cast<size_t>(i)];
+    });
+    EXPECT_EQ(seen.size(), static_cast<size_t>(threads)) << "is the code compiled without OpenMP?";
+    EXPECT_EQ(done, std::vector<int>(60, 1));
   }
 }
 

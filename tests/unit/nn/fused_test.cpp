@@ -10,6 +10,7 @@
 #include "mose/nn/rotary.h"
 #include "support/devices.h"
 #include "support/helpers.h"
+#include "support/threads.h"
 
 namespace mose::nn {
 namespace {
@@ -37,22 +38,28 @@ Results run(const Function& function, const std::vector<Tensor>& inputs, const T
   return out;
 }
 
+constexpr int kThreads = 3;
+
 class Fused : public OnDevice {
  protected:
-  void expect_equal(const Function& fused, const Function& plain, const std::vector<Tensor>& inputs);
+  void expect_equal(const Function& fused, const Function& plain, const std::vector<Tensor>& inputs, int other_threads = 1);
 };
 MOSE_ON_DEVICES(Fused);
 
-// `fused` in float32 and bfloat16 against `plain` in float64 on the CPU, values and gradients, and against itself bit for bit.
-void Fused::expect_equal(const Function& fused, const Function& plain, const std::vector<Tensor>& inputs) {
+// `fused` in float32 and bfloat16 against `plain` in float64 on the CPU, values and gradients, and against itself by another number of
+// threads bit for bit (by the same where the products are LibTorch's own, which cut long sums by their threads).
+void Fused::expect_equal(const Function& fused, const Function& plain, const std::vector<Tensor>& inputs, int other_threads) {
   torch::manual_seed(8);
   for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
     const double tolerance = type == torch::kFloat32 ? 2e-6 : 2e-2;
     std::vector<Tensor> rounded;  // so that both sides see the same numbers
     for (const Tensor& t : inputs) rounded.push_back(t.to(type));
     const Tensor grad = torch::randn(plain(inputs).sizes()).to(type);
-    const Results ours = run(fused, rounded, grad, type, device()), again = run(fused, rounded, grad, type, device()),
-                  exact = run(plain, rounded, grad, torch::kFloat64, torch::kCPU);
+    const auto with_threads = [&](int threads) {
+      const WithThreads set(threads);
+      return run(fused, rounded, grad, type, device());
+    };
+    const Results ours = with_threads(kThreads), again = with_threads(other_threads), exact = run(plain, rounded, grad, torch::kFloat64, torch::kCPU);
     EXPECT_EQ(ours.value.scalar_type(), type);
     EXPECT_LT(difference(ours.value, exact.value), tolerance);
     EXPECT_TRUE(torch::equal(ours.value, again.value));
@@ -124,13 +131,16 @@ TEST_P(Fused, LinearOfFewRows) {
       for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
         torch::manual_seed(4);
         const Tensor x = torch::randn({rows, width}, type), w = torch::randn({outputs, width}, type), b = torch::randn({outputs}, type);
-        const auto ours = [&] { return nn::linear(x.to(device()), w.to(device()), b.to(device())).cpu(); };
-        const Tensor y = ours();
+        const auto ours = [&](int threads) {
+          const WithThreads set(threads);
+          return nn::linear(x.to(device()), w.to(device()), b.to(device())).cpu();
+        };
+        const Tensor y = ours(kThreads);
         ASSERT_EQ(y.sizes(), torch::IntArrayRef({rows, outputs}));
         if (rows == 0) continue;
         const Tensor exact = torch::mm(x.to(torch::kFloat64), w.to(torch::kFloat64).t()) + b;
         EXPECT_LT(difference(y, exact), type == torch::kFloat32 ? 2e-6 : 1e-2);
-        EXPECT_TRUE(torch::equal(y, ours()));
+        EXPECT_TRUE(torch::equal(y, ours(1)));
       }
     }
   }
@@ -141,8 +151,9 @@ TEST_P(Fused, LinearOfManyRows) {
     torch::manual_seed(5);
     const Tensor x = torch::randn({37, width}), w = torch::randn({outputs, width}), b = torch::randn({outputs});
     expect_equal([](const auto& in) { return nn::linear(in[0], in[1], in[2]); },
-                 [](const auto& in) { return at::matmul(in[0], in[1].t()) + in[2]; }, {x, w, b});
-    expect_equal([](const auto& in) { return nn::linear(in[0], in[1]); }, [](const auto& in) { return at::matmul(in[0], in[1].t()); }, {x, w});
+                 [](const auto& in) { return at::matmul(in[0], in[1].t()) + in[2]; }, {x, w, b}, kThreads);
+    expect_equal([](const auto& in) { return nn::linear(in[0], in[1]); }, [](const auto& in) { return at::matmul(in[0], in[1].t()); }, {x, w},
+                 kThreads);
   }
 }
 
