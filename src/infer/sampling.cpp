@@ -1,5 +1,6 @@
 #include "infer/sampling.h"
 
+#include <ATen/Dispatch.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 
 #include "infer/cuda/kernels.h"
 #include "mose/core/error.h"
+#include "mose/nn/inference.h"
 #include "nn/cuda/tensors.h"
 
 namespace mose::infer {
@@ -26,6 +28,24 @@ torch::Tensor choose_on_gpu(const torch::Tensor& logits_NV, const SamplingConfig
                    logits.size(0), logits.size(1));
     } else {
       cuda::argmax(stream, gpu::in<T>(logits), gpu::out<int64_t>(chosen_N), logits.size(0), logits.size(1));
+    }
+  });
+  return chosen_N;
+}
+
+// As logits.argmax(1), whose CPU form looks at one number at a time: ten times as long over 32,000 of bfloat16.
+torch::Tensor largest(const torch::Tensor& logits_NV) {
+  if (!logits_NV.is_cpu() || !logits_NV.is_contiguous() || logits_NV.numel() == 0) return logits_NV.argmax(1);
+  const int64_t rows = logits_NV.size(0), classes = logits_NV.size(1);
+  torch::Tensor top_N = nn::empty({rows}, logits_NV.options());
+  at::amax_out(top_N, logits_NV, 1);
+  const auto chosen_N = nn::empty({rows}, logits_NV.options().dtype(torch::kInt64));
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, logits_NV.scalar_type(), "largest", [&] {
+    for (int64_t n = 0; n < rows; ++n) {
+      const auto* row = logits_NV.const_data_ptr<scalar_t>() + n * classes;
+      const scalar_t top = top_N.const_data_ptr<scalar_t>()[n];
+      const auto is_top = [top](scalar_t value) { return value == top || value != value; };  // NaN counts as the largest
+      chosen_N.mutable_data_ptr<int64_t>()[n] = std::find_if(row, row + classes, is_top) - row;
     }
   });
   return chosen_N;
@@ -71,7 +91,7 @@ torch::Tensor text_logits(const models::VisionLanguageModel& model, const torch:
 torch::Tensor choose_on_device(const torch::Tensor& logits_NV, const SamplingConfig& config, const torch::Tensor& uniform_N) {
   const auto chosen_N = choose_on_gpu(logits_NV, config, uniform_N);
   if (chosen_N.defined()) return chosen_N;
-  if (config.temperature == 0) return logits_NV.argmax(1);
+  if (config.temperature == 0) return largest(logits_NV);
   const auto host = logits_NV.to(torch::kCPU, torch::kFloat32).contiguous(), uniform = uniform_N.to(torch::kCPU),
              chosen = torch::empty({host.size(0)}, torch::kInt64);
   for (int64_t n = 0; n < host.size(0); ++n) {

@@ -45,9 +45,19 @@ TEST_P(Choose, DrawsAreThoseOfThePlainWay) {
 
 TEST_P(Choose, GreedyTakesTheFirstOfTheLargest) {
   torch::manual_seed(2);
-  const Tensor logits = torch::randint(0, 50, {20, 3000}).to(torch::kBFloat16);
-  const Tensor found = choose_on_device(logits.to(device()), {}, {}).cpu();
-  for (int64_t n = 0; n < 20; ++n) EXPECT_EQ(found[n].item<int64_t>(), (logits[n] == logits[n].max()).nonzero()[0].item<int64_t>());
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    const Tensor logits = torch::randint(0, 50, {20, 3000}).to(type);
+    const Tensor found = choose_on_device(logits.to(device()), {}, {}).cpu();
+    for (int64_t n = 0; n < 20; ++n) EXPECT_EQ(found[n].item<int64_t>(), (logits[n] == logits[n].max()).nonzero()[0].item<int64_t>());
+  }
+}
+
+TEST_P(Choose, GreedyDoesNotHideNotANumber) {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor logits = torch::tensor({{1.f, nan, 3.f, nan}, {-inf, -inf, -inf, -inf}, {-2.f, 0.f, -0.f, -inf}});
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    EXPECT_TRUE(torch::equal(choose_on_device(logits.to(device(), type), {}, {}).cpu(), torch::tensor({1, 0, 1}, torch::kInt64)));
+  }
 }
 
 TEST_P(Choose, RowsWithoutAnyMassAreRefused) {
