@@ -52,6 +52,13 @@ def cell_text(values, factor=1.0, digits=1):
     return f"{factor * mean:.{digits}f}" + ("" if half is None else f" ± {factor * half:.{digits}f}")
 
 
+def difference_text(values, factor=1.0, digits=1):
+    """Bold where the interval does not hold 0."""
+    mean, half = interval(values)
+    text = cell_text(values, factor, digits)
+    return f"**{text}**" if half is not None and abs(mean) > half else text
+
+
 def f1(counts):
     total = counts["predicted"] + counts["expected"]
     return 2 * counts["right"] / total if total else None
@@ -207,20 +214,15 @@ class Report:
         self.add(f"## Against {r.label(reference)}\n",
                  f"{r.label(reference)} minus the other arm, seed by seed. Where the interval holds 0, the difference cannot be told "
                  "from chance here. In bold: it does not; of twenty differences that are none, one would be bold all the same.\n")
-
-        def mark(values, factor, digits):
-            mean, half = interval(values)
-            text = cell_text(values, factor, digits)
-            return f"**{text}**" if half is not None and abs(mean) > half else text
         form = lambda name: r.config["arms"][name].get("form", "single_turn")
         rows = []
         for cell in r.arms():
             if cell == reference:
                 continue
-            rows.append([r.label(cell)] + [mark(r.differences(reference, cell, fact(s)), 100, 1) for s in r.parts] +
-                        [mark(r.differences(reference, cell, all_facts), 100, 1)] +
-                        ([mark(r.differences(reference, cell, lambda run: run["novelty"]["held_out"]["score"]), 1, 1)] if r.drawn else []) +
-                        [mark(r.differences(reference, cell, loss), 1, 4) if form(cell) == form(reference) else "other answers"])
+            rows.append([r.label(cell)] + [difference_text(r.differences(reference, cell, fact(s)), 100, 1) for s in r.parts] +
+                        [difference_text(r.differences(reference, cell, all_facts), 100, 1)] +
+                        ([difference_text(r.differences(reference, cell, lambda run: run["novelty"]["held_out"]["score"]), 1, 1)] if r.drawn else []) +
+                        [difference_text(r.differences(reference, cell, loss), 1, 4) if form(cell) == form(reference) else "other answers"])
         self.add(table(["other arm", *r.parts, "all facts", *(["scenes with held-out combinations"] if r.drawn else []), "loss"], rows))
 
     def rarity(self):
@@ -258,6 +260,30 @@ class Report:
                 scaled = lambda v: tuple(None if x is None else factor * x for x in interval(v))
                 self.plot(f"{name}_{key}", curves(f"{axis.get('label', name)}: {text}", axis.get("label", name), names,
                                                   [(label, [scaled(v) for v in values]) for label, values in series]), f"{text} over {name}")
+            first, *others = [(arm, cells + ([arm] if reference else [])) for arm, cells in found]
+            if others:  # arms at each point
+                self.add(f"{r.label(first[0])} minus the other arm at each point, seed by seed, in bold where the interval does not hold 0:\n")
+                rows = [[f"{r.label(arm)}: {text}"] + [difference_text(r.differences(a, b, pick), factor, digits) for a, b in zip(first[1], cells)]
+                        for arm, cells in others for text, pick, factor, digits, _ in metrics]
+                self.add(table(["other arm"] + names, rows))
+            elif reference:  # points of one arm
+                self.add(f"Each point minus {reference}, seed by seed, in bold where the interval does not hold 0:\n")
+                rows = [[text] + [difference_text(r.differences(c, first[0], pick), factor, digits) for c in first[1][:-1]]
+                        for text, pick, factor, digits, _ in metrics]
+                self.add(table([""] + points, rows))
+            self.rarity_at(found, points)
+
+    def rarity_at(self, found, points):
+        """F1 by how often training showed the class, where the points of an axis differ in that."""
+        r = self.results
+        runs = [run for _, cells in found for c in cells for run in r.runs.get(c, {}).values()]
+        if all(run["train_counts"] == next(iter(r.runs[arm].values()))["train_counts"] for arm, _ in found for run in runs if arm in r.runs):
+            return
+        bins = [name for _, name in BINS if any(name in by_frequency(run) for run in runs)]
+        self.add("F1 in percent by how often the training scenes of the point show the class:\n")
+        self.add(table(["arm, point"] + [f"{name} times" for name in bins],
+                       [[f"{r.label(arm)}, {point}"] + [cell_text(r.values(c, lambda run: by_frequency(run).get(name)), 100) for name in bins]
+                        for arm, cells in found for c, point in zip(cells, points)]))
 
     def routing(self):
         r = self.results
