@@ -58,10 +58,16 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
     endif()
   endforeach()
   target_link_options(LibTorch::LibTorch INTERFACE "-Wl,-rpath,${LIBTORCH_ROOT}/lib")
-  # Without OpenMP switched on, at::parallel_for, a template of a header, runs all of its work in one thread and says nothing. The
-  # library's soname is that of the wheel's own copy, which the path above finds first: one pool of threads for both.
+  # Without OpenMP switched on, at::parallel_for, a template of a header, runs all of its work in one thread and says nothing. Linked
+  # is the wheel's own copy of the library where it has one, so that there is one pool of threads.
   find_package(OpenMP REQUIRED COMPONENTS CXX)
-  target_link_libraries(LibTorch::LibTorch INTERFACE Threads::Threads OpenMP::OpenMP_CXX)
+  target_link_libraries(LibTorch::LibTorch INTERFACE Threads::Threads)
+  if(EXISTS ${LIBTORCH_ROOT}/lib/libgomp.so.1)
+    target_compile_options(LibTorch::LibTorch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${OpenMP_CXX_FLAGS}>)
+    target_link_libraries(LibTorch::LibTorch INTERFACE ${LIBTORCH_ROOT}/lib/libgomp.so.1)
+  else()
+    target_link_libraries(LibTorch::LibTorch INTERFACE OpenMP::OpenMP_CXX)
+  endif()
   if(MOSE_CUDA)
     # ATen's CUDA headers include the toolkit's; NCCL's header is in a wheel of its own.
     find_package(CUDAToolkit 13 REQUIRED)
