@@ -82,6 +82,11 @@ def by_frequency(run):
     return {name: f1(counts) for name, counts in sums.items()}
 
 
+def bins_of(runs):
+    filled = {name for run in runs for name in by_frequency(run)}
+    return [name for _, name in BINS if name in filled]
+
+
 def information(layer):
     """Mutual information of a labelled row's skill and its expert, in bits."""
     tokens = layer["skill_tokens"]
@@ -140,6 +145,9 @@ class Results:
 
     def values(self, cell, pick):
         return [pick(run) for _, run in sorted(self.runs.get(cell, {}).items())]
+
+    def by_bin(self, cell, bins):
+        return [cell_text(self.values(cell, lambda run: by_frequency(run).get(name)), 100) for name in bins]
 
     def differences(self, cell, other, pick):
         a, b = self.runs.get(cell, {}), self.runs.get(other, {})
@@ -227,7 +235,7 @@ class Report:
 
     def rarity(self):
         r = self.results
-        names = [name for _, name in BINS if any(name in by_frequency(run) for c in r.arms() for run in r.runs[c].values())]
+        names = bins_of(run for c in r.arms() for run in r.runs[c].values())
         held = any(run["novelty"] and run["novelty"]["held_out"]["scenes"] for c in r.arms() for run in r.runs[c].values())
         self.add("## Rare situations\n", "Left: F1 in percent of class@place facts, by how often training showed the class. Right: the mean facts "
                  "score (0 to 100) of descriptions, for scenes whose combinations of class, place and weather all may occur in training, "
@@ -236,7 +244,7 @@ class Report:
                  f"{'showed the class' if r.drawn else 'has an annotated region of the category'}.\n")
         rows = []
         for cell in r.arms():
-            row = [r.label(cell)] + [cell_text(r.values(cell, lambda run: by_frequency(run).get(name)), 100) for name in names]
+            row = [r.label(cell)] + r.by_bin(cell, names)
             if held:
                 row += [cell_text(r.values(cell, lambda run: run["novelty"][k]["score"])) for k in ("seen", "held_out")]
             rows.append(row)
@@ -260,30 +268,32 @@ class Report:
                 scaled = lambda v: tuple(None if x is None else factor * x for x in interval(v))
                 self.plot(f"{name}_{key}", curves(f"{axis.get('label', name)}: {text}", axis.get("label", name), names,
                                                   [(label, [scaled(v) for v in values]) for label, values in series]), f"{text} over {name}")
-            first, *others = [(arm, cells + ([arm] if reference else [])) for arm, cells in found]
-            if others:  # arms at each point
-                self.add(f"{r.label(first[0])} minus the other arm at each point, seed by seed, in bold where the interval does not hold 0:\n")
-                rows = [[f"{r.label(arm)}: {text}"] + [difference_text(r.differences(a, b, pick), factor, digits) for a, b in zip(first[1], cells)]
-                        for arm, cells in others for text, pick, factor, digits, _ in metrics]
-                self.add(table(["other arm"] + names, rows))
-            elif reference:  # points of one arm
-                self.add(f"Each point minus {reference}, seed by seed, in bold where the interval does not hold 0:\n")
-                rows = [[text] + [difference_text(r.differences(c, first[0], pick), factor, digits) for c in first[1][:-1]]
-                        for text, pick, factor, digits, _ in metrics]
-                self.add(table([""] + points, rows))
-            self.rarity_at(found, points)
+            self.differences_at(found, points, reference, metrics)
+            if any("data.max_scenes" in point.get("set", {}) for point in axis["points"].values()):
+                self.rarity_at(found, points)
+
+    def differences_at(self, found, points, reference, metrics):
+        r, (first, first_cells), others = self.results, found[0], found[1:]
+        if others:
+            ends = lambda arm: [arm] if reference else []
+            head, names = "other arm", points + ends(reference)
+            self.add(f"{r.label(first)} minus the other arm at each point, seed by seed, in bold where the interval does not hold 0:\n")
+            pairs = [(f"{r.label(arm)}: ", list(zip(first_cells + ends(first), cells + ends(arm)))) for arm, cells in others]
+        elif reference:
+            head, names = "", points
+            self.add(f"Each point minus {reference}, seed by seed, in bold where the interval does not hold 0:\n")
+            pairs = [("", [(cell, first) for cell in first_cells])]
+        else:
+            return
+        self.add(table([head] + names, [[label + text] + [difference_text(r.differences(a, b, pick), factor, digits) for a, b in between]
+                                        for label, between in pairs for text, pick, factor, digits, _ in metrics]))
 
     def rarity_at(self, found, points):
-        """F1 by how often training showed the class, where the points of an axis differ in that."""
         r = self.results
-        runs = [run for _, cells in found for c in cells for run in r.runs.get(c, {}).values()]
-        if all(run["train_counts"] == next(iter(r.runs[arm].values()))["train_counts"] for arm, _ in found for run in runs if arm in r.runs):
-            return
-        bins = [name for _, name in BINS if any(name in by_frequency(run) for run in runs)]
+        bins = bins_of(run for _, cells in found for c in cells for run in r.runs.get(c, {}).values())
         self.add("F1 in percent by how often the training scenes of the point show the class:\n")
         self.add(table(["arm, point"] + [f"{name} times" for name in bins],
-                       [[f"{r.label(arm)}, {point}"] + [cell_text(r.values(c, lambda run: by_frequency(run).get(name)), 100) for name in bins]
-                        for arm, cells in found for c, point in zip(cells, points)]))
+                       [[f"{r.label(arm)}, {point}"] + r.by_bin(c, bins) for arm, cells in found for c, point in zip(cells, points)]))
 
     def routing(self):
         r = self.results
