@@ -38,8 +38,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 BIN = pathlib.Path(os.environ.get("MOSE_BIN", ROOT / "build/bin"))
 
 
+class BadFile(ValueError):
+    """A file that does not hold what it should; the message names it."""
+
+
 def read(path):
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise BadFile(f"{path}: expected JSON: {error}") from None
 
 
 def write(path, value):
@@ -449,4 +456,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BadFile as error:
+        usage(error)

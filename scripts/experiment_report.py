@@ -12,13 +12,13 @@ seed (the same seed is the same order of samples), so their difference has an in
 follows from the numbers is in RESULTS/conclusion.md, and is put under "Conclusion".
 """
 import argparse
-import json
 import math
 import os
 import pathlib
 import shutil
 import sys
 
+from experiment import BadFile, read
 from experiment_plots import curves, dots
 
 # t(0.975) of 1, 2, ... degrees of freedom.
@@ -26,10 +26,6 @@ T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
 # What facts are counted in: stages of drawn scenes' facts, tasks of CODA's categories that answers mention.
 PARTS = ("describe", "reason", "plan", "general_perception", "region_perception", "driving_suggestion")
 BINS = ((20, "under 20"), (100, "20 to 99"), (500, "100 to 499"), (math.inf, "500 and more"))
-
-
-def read(path):
-    return json.loads(path.read_text())
 
 
 def interval(values):
@@ -377,7 +373,11 @@ def main():
         folder = args.keep
     plots = args.plots or folder
     plots.mkdir(parents=True, exist_ok=True)
-    results = Results(folder)
+    try:
+        results = Results(folder)
+    except BadFile as error:
+        print(f"experiment_report: {error}", file=sys.stderr)
+        return 2
     reference = args.reference or results.config.get("reference") or results.arms()[0]
     link = os.path.relpath(plots, args.out.parent)
     report = Report(results, reference, plots, "" if link == "." else link + "/")

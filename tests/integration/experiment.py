@@ -77,6 +77,13 @@ def check_report(out, folder):
         check(len(root.findall(".//{*}circle")) >= 2, f"{plot} shows nothing")
     check("What follows from the numbers." in text, "the report leaves the conclusion out")
     check("Runs that are missing" not in text, "the report misses runs")
+    check("Each point minus 100 %" in text, "the report does not compare an axis' points")
+    broken = folder / "broken"
+    shutil.copytree(folder / "kept", broken)
+    file = sorted((broken / "kept").glob("*.json"))[0]
+    file.write_text(file.read_text()[:300])
+    ran = subprocess.run([sys.executable, ROOT / "scripts/experiment_report.py", broken, folder / "broken.md"], capture_output=True, text=True, timeout=60)
+    check(ran.returncode == 2 and f"{file}: expected JSON" in ran.stderr and not (folder / "broken.md").exists(), f"a broken file: {ran.stderr}")
 
 
 def check_kept(out, folder):
