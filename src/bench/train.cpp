@@ -38,15 +38,18 @@ void check_losses(const std::vector<double>& ours, const std::vector<double>& th
   for (size_t i = 1; i < theirs.size() && !bfloat16; ++i) check(i == 1 ? "our second loss" : "our third loss", ours[i], theirs[i]);
 }
 
-// Forward and backward take three times the products of the forward pass; a token meets every matrix once, the
-// head only where there is a target. Attention's own products are left out.
+// Forward and backward take three times the products of the forward pass; a token meets every matrix once, the head and
+// what follows the last layer's attention, which is dense, only where there is a target. Attention's own products are left out.
 double matrix_flops(const ShapeR& shape) {
-  double a_token = 0, head = 0;
+  const std::string last = str("layers.", shape.model->config().language.layers - 1, ".");
+  double everywhere = 0, supervised = 0;
   for (const auto& [name, tensor] : shape.parameters) {
-    if (name == "model.embed_tokens.weight") head = static_cast<double>(tensor.numel());
-    else if (tensor.dim() >= 2) a_token += share_a_token(name) * static_cast<double>(tensor.numel());
+    const double met = share_a_token(name) * static_cast<double>(tensor.numel());
+    const bool late = name.find(last) != std::string::npos && (name.find(".mlp.") != std::string::npos || name.find(".o_proj.") != std::string::npos);
+    if (late || name == "model.embed_tokens.weight") supervised += met;
+    else if (tensor.dim() >= 2) everywhere += met;
   }
-  return 6 * (a_token * kSamples * kLength + head * kSamples * kSupervised);
+  return 6 * kSamples * (everywhere * kLength + supervised * kSupervised);
 }
 
 struct Their {

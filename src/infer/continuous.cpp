@@ -87,7 +87,7 @@ class Engine {
       count_pass(places.size(), places.size());
       return take(places, *chosen);
     }
-    const auto result = forward(places, std::vector<int64_t>(places.size(), 1), tokens, {});
+    const auto result = forward(places, std::vector<int64_t>(places.size(), 1), tokens, {}, {});
     if (options_.routing) record_routing(result.routings, out);
     continue_with(places, result.hidden_TD);
   }
@@ -230,14 +230,14 @@ class Engine {
       const int64_t copied = std::count(prompt.begin(), begin, image_token);
       if (copied < seat.images_RD.size(0)) images.push_back(seat.images_RD.slice(0, copied));
     }
-    const auto result = forward(places, lengths, tokens, images);
     std::vector<int64_t> last;
     for (int64_t row = -1; const int64_t length : lengths) last.push_back(row += length);
-    continue_with(places, result.hidden_TD.index_select(0, torch::tensor(last, torch::kInt64).to(model_.device())));
+    continue_with(places, forward(places, lengths, tokens, images, last).hidden_TD);
   }
 
+  // Of all rows, or of those in `asked`.
   language::LayerOutputs forward(const std::vector<int64_t>& places, const std::vector<int64_t>& lengths,
-                                 const std::vector<int64_t>& tokens, const std::vector<Tensor>& images) {
+                                 const std::vector<int64_t>& tokens, const std::vector<Tensor>& images, const std::vector<int64_t>& asked) {
     std::vector<int64_t> starts;
     for (const int64_t place : places) starts.push_back(cache_.lengths()[static_cast<size_t>(place)]);
     cache_.run(places);
@@ -245,6 +245,7 @@ class Engine {
     forward.cache = &cache_;
     count_pass(places.size(), tokens.size());
     const auto device = model_.device();
+    if (!asked.empty()) forward.rows_R = torch::tensor(asked, torch::kInt64).to(device);
     return model_.forward(nn::host_indices(tokens).to(device), nn::make_plan(lengths, device, starts),
                           images.empty() ? Tensor() : torch::cat(images), forward);
   }

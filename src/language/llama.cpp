@@ -23,6 +23,9 @@ std::shared_ptr<nn::Norm> make_norm(const Config& c) {
   return std::make_shared<nn::RmsNorm>(c.hidden_size, c.norm_eps);
 }
 
+// These rows, or all where none are named.
+Tensor rows_of(const Tensor& x_TD, const Tensor& rows_R) { return rows_R.defined() ? x_TD.index_select(0, rows_R) : x_TD; }
+
 class Attention : public torch::nn::Module {
  public:
   Attention(const Config& c, int64_t layer, double out_scale)
@@ -34,13 +37,15 @@ class Attention : public torch::nn::Module {
     o_proj_ = register_module("o_proj", std::make_shared<nn::Linear>(heads_ * width_, c.hidden_size, c.out_bias, out_scale));
   }
 
-  Tensor forward(const Tensor& x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary, nn::KvCache* cache) {
+  // The results of `rows_R` (rows_of).
+  Tensor forward(const Tensor& x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary, nn::KvCache* cache,
+                 const Tensor& rows_R) {
     const int64_t T = x_TD.size(0);
     const auto q = nn::apply_rotary(q_proj_->forward(x_TD).view({T, heads_, width_}), rotary);
     const auto k = nn::apply_rotary(k_proj_->forward(x_TD).view({T, kv_heads_, width_}), rotary);
     const auto v = v_proj_->forward(x_TD).view({T, kv_heads_, width_});
     const auto out = cache ? cache->attend(layer_, q, k, v, plan, window_) : nn::packed_attention(q, k, v, plan, window_);
-    return o_proj_->forward(out.reshape({T, heads_ * width_}));
+    return o_proj_->forward(rows_of(out.reshape({T, heads_ * width_}), rows_R));
   }
 
  private:
@@ -69,22 +74,29 @@ class Layer : public torch::nn::Module {
     else swiglu_ = register_module("mlp", std::make_shared<nn::SwiGlu>(c.hidden_size, width, c.ffn_bias));
   }
 
-  Tensor forward(const Tensor& x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary,
+  // The results of `rows_R` (rows_of); options.rows_R is the whole decoder's.
+  Tensor forward(const Tensor& x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary, const Tensor& rows_R,
                  const ForwardOptions& options, std::vector<LayerRouting>& routings) {
+    const bool all = sparse_ || options.on_ffn_input;  // these see every row
+    const Tensor before_R = all ? Tensor() : rows_R, after_R = all ? rows_R : Tensor();
     const auto normed = input_layernorm_->forward(x_TD);
-    const auto x = nn::add_to(x_TD, self_attn_->forward(normed, plan, rotary, options.cache));
-    const auto ffn_input = post_attention_layernorm_ ? post_attention_layernorm_->forward(x) : normed;
+    const auto x = nn::add_to(rows_of(x_TD, before_R), self_attn_->forward(normed, plan, rotary, options.cache, before_R));
+    const auto ffn_input = post_attention_layernorm_ ? post_attention_layernorm_->forward(x) : rows_of(normed, before_R);
     if (options.on_ffn_input) options.on_ffn_input(index_, ffn_input);
-    if (swiglu_) return nn::add_to(x, swiglu_->forward(ffn_input));
-    if (gelu_) return nn::add_to(x, gelu_->forward(ffn_input));
-    auto [out, routing] = sparse_->forward(ffn_input, options.control);
-    routings.push_back({index_, std::move(routing)});
-    return nn::add_to(x, std::move(out));
+    return rows_of(nn::add_to(x, ffn(ffn_input, options.control, routings)), after_R);
   }
 
   const std::shared_ptr<moe::MoeLayer>& sparse() const { return sparse_; }
 
  private:
+  Tensor ffn(const Tensor& x_TD, const moe::RouteControl* control, std::vector<LayerRouting>& routings) {
+    if (swiglu_) return swiglu_->forward(x_TD);
+    if (gelu_) return gelu_->forward(x_TD);
+    auto [out, routing] = sparse_->forward(x_TD, control);
+    routings.push_back({index_, std::move(routing)});
+    return out;
+  }
+
   int64_t index_;
   std::shared_ptr<nn::Norm> input_layernorm_, post_attention_layernorm_;
   std::shared_ptr<Attention> self_attn_;
@@ -103,7 +115,8 @@ std::vector<Tensor*> tensors(moe::Routing& r) {
 
 // layer->forward in training, its activations computed again in the backward pass.
 Tensor recomputed(const std::shared_ptr<Layer>& layer, const Tensor& x_TD, const nn::SequencePlan& plan,
-                  const nn::RotaryTable& rotary, const moe::RouteControl* control, std::vector<LayerRouting>& routings) {
+                  const nn::RotaryTable& rotary, const Tensor& rows_R, const moe::RouteControl* control,
+                  std::vector<LayerRouting>& routings) {
   const auto found = std::make_shared<std::vector<LayerRouting>>();  // of the run that was last
   // The backward pass may come when the caller's is gone.
   const auto kept = control ? std::make_shared<const moe::RouteControl>(*control) : nullptr;
@@ -111,7 +124,7 @@ Tensor recomputed(const std::shared_ptr<Layer>& layer, const Tensor& x_TD, const
     ForwardOptions options;
     options.control = kept.get();
     found->clear();
-    nn::Tensors all{layer->forward(x, plan, rotary, options, *found)};
+    nn::Tensors all{layer->forward(x, plan, rotary, rows_R, options, *found)};
     for (LayerRouting& r : *found) {
       for (const Tensor* t : tensors(r.routing)) all.push_back(*t);
     }
@@ -159,9 +172,10 @@ class Llama : public LanguageBackbone {
     LayerOutputs out;
     Tensor x_TD = embeddings_TD;
     for (size_t i = 0; i < layers_.size(); ++i) {
+      const Tensor rows_R = i + 1 == layers_.size() ? options.rows_R : Tensor();
       if (options.on_layer_input) options.on_layer_input(static_cast<int64_t>(i), x_TD);
-      x_TD = options.recompute ? recomputed(layers_[i], x_TD, plan, rotary, options.control, out.routings)
-                               : layers_[i]->forward(x_TD, plan, rotary, options, out.routings);
+      x_TD = options.recompute ? recomputed(layers_[i], x_TD, plan, rotary, rows_R, options.control, out.routings)
+                               : layers_[i]->forward(x_TD, plan, rotary, rows_R, options, out.routings);
     }
     if (options.cache) options.cache->advance(plan);
     out.hidden_TD = norm_->forward(x_TD);

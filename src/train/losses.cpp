@@ -42,13 +42,12 @@ Tensor supervised_rows(const data::Batch& batch) {
 
 Tensor zero_like_loss(const Tensor& any) { return torch::zeros({}, any.options().dtype(torch::kFloat32)); }
 
-// Cross-entropy of the rows that have a target; logits exist for those rows only, and not for all at once.
-Tensor language_loss(const models::VisionLanguageModel& model, const Tensor& hidden_TD, const data::Batch& batch,
+// Cross-entropy of `rows`, those that have a target, with these hidden states; their logits are not all held at once.
+Tensor language_loss(const models::VisionLanguageModel& model, const Tensor& hidden_RD, const Tensor& rows, const data::Batch& batch,
                      const StepWeights& weights, const Normalisers& whole, LossReport& report) {
-  const auto rows = supervised_rows(batch);
   const auto targets = batch.targets_T.index_select(0, rows);
   const auto segments = batch.segments_T.index_select(0, rows);
-  const auto loss = model.vocabulary_loss(hidden_TD.index_select(0, rows), targets, row_weights(segments, weights) / whole.rows);
+  const auto loss = model.vocabulary_loss(hidden_RD, targets, row_weights(segments, weights) / whole.rows);
   {
     const torch::NoGradGuard no_grad;
     for (int64_t g = 0; g < 3; ++g) {
@@ -149,8 +148,9 @@ BatchLoss batch_loss(models::VisionLanguageModel& model, const data::Batch& batc
       oracle.given_TE = oracle_shares(batch.labels, model.skill_map());
       options.control = &oracle;
     }
+    if (weights.lm != 0 && whole.rows > 0) options.rows_R = supervised_rows(batch);
     auto outputs = model.forward(batch.tokens_T, batch.plan, images.rows_RD, options);
-    if (weights.lm != 0 && whole.rows > 0) r.lm = language_loss(model, outputs.hidden_TD, batch, weights, whole, r);
+    if (options.rows_R.defined()) r.lm = language_loss(model, outputs.hidden_TD, options.rows_R, batch, weights, whole, r);
     if (weights.routers() && !outputs.routings.empty()) {
       std::vector<moe::Routing> routings;
       for (const auto& layer : outputs.routings) routings.push_back(layer.routing);

@@ -75,10 +75,11 @@ SkillLoss loss_by_skill(models::VisionLanguageModel& model, const std::vector<da
   if (removed >= 0) options.control = &control;
   for (size_t i = 0; i < batches.size(); ++i) {
     const auto& batch = batches[i];
-    const auto hidden_TD = model.forward(batch.tokens_T, batch.plan, images[i], options).hidden_TD;
     const auto rows = ((batch.targets_T >= 0) & (batch.labels.skill_weight_T > 0)).nonzero().squeeze(1);
     if (rows.numel() == 0) continue;
-    const auto logits_RV = model.logits(hidden_TD.index_select(0, rows)).to(torch::kFloat32);
+    options.rows_R = rows;
+    const auto hidden_RD = model.forward(batch.tokens_T, batch.plan, images[i], options).hidden_TD;
+    const auto logits_RV = model.logits(hidden_RD).to(torch::kFloat32);
     const auto losses_R = at::cross_entropy_loss(logits_RV, batch.targets_T.index_select(0, rows), {}, at::Reduction::None);
     const auto label_RS = batch.labels.skill_TS.index_select(0, rows).to(torch::kCPU, torch::kFloat64);
     out.rows_S += label_RS.sum(0);

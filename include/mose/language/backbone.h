@@ -54,12 +54,15 @@ struct LayerRouting {
 };
 
 struct LayerOutputs {
-  torch::Tensor hidden_TD;               // after the last norm
+  torch::Tensor hidden_TD;               // after the last norm; of the rows asked for alone where some were
   std::vector<LayerRouting> routings;    // one a sparse layer, with gradient
 };
 
 struct ForwardOptions {
   nn::KvCache* cache = nullptr;
+  // The rows, int64 [R], whose hidden states are asked for; undefined for all. The last layer then computes what follows its
+  // attention for these alone, unless it is sparse: its router sees every row.
+  torch::Tensor rows_R;
   // Keep the layers' inputs only and run every layer again in the backward pass (nn/recompute.h).
   bool recompute = false;
   const moe::RouteControl* control = nullptr;  // of every sparse layer
