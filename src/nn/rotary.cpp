@@ -33,10 +33,12 @@ torch::Tensor rotary_frequencies(int64_t width, double theta, const std::optiona
 
 RotaryTable rotary_table(const torch::Tensor& positions_T, const torch::Tensor& frequencies_h) {
   const auto frequencies = frequencies_h.to(positions_T.device());
-  const std::vector<int64_t> sizes = {positions_T.size(0), 1, frequencies.size(0)};
-  // Whole numbers times float32 are computed in float32.
+  const int64_t rows = positions_T.size(0);
+  const auto positions = empty({rows, 1, 1}, frequencies.options());
+  positions.copy_(positions_T.view({rows, 1, 1}));
+  const std::vector<int64_t> sizes = {rows, 1, frequencies.size(0)};
   auto angles = empty(sizes, frequencies.options());
-  at::mul_out(angles, positions_T.view({-1, 1, 1}), frequencies);
+  at::mul_out(angles, positions, frequencies);
   auto cos = empty(sizes, frequencies.options());
   at::cos_out(cos, angles);
   return {cos, angles.sin_()};
