@@ -43,7 +43,7 @@ void multiply_int8(const Tensor& x_RD, const Tensor& packed_OD, const Tensor& ou
                           x_RD.sizes(), " on ", x_RD.device()));
   }
   if (rows == 0) return;
-  if (rows > cpu::kFewPackedRows || !out_RO.is_contiguous()) {
+  if (rows > cpu::few_packed_rows(x_RD.scalar_type()) || !out_RO.is_contiguous()) {
     const int64_t step = std::max<int64_t>(1, kUnpacked / width);
     for (int64_t begin = 0; begin < outputs; begin += step) {
       const int64_t n = std::min(step, outputs - begin);

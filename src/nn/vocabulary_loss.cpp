@@ -15,7 +15,7 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kChunkRows = 512, kGpuChunkRows = 2048;  // the weight's gradient is added up once a chunk
+constexpr int64_t kChunkRows = 384, kGpuChunkRows = 2048;  // the weight's gradient is added up once a chunk
 
 void check_targets(const Tensor& targets_R, int64_t classes) {
   if (!targets_R.is_cpu()) return;  // elsewhere the kernel does, which does not make the host wait
@@ -27,10 +27,11 @@ void check_targets(const Tensor& targets_R, int64_t classes) {
   }
 }
 
-// The logits of rows: in `buffer` and the products' own type where there is one, else in float32.
+// The logits of rows: in `buffer` where there is one; in the products' own type where kernels read it, else in float32.
 Tensor logits_of(const Tensor& x_RD, const Tensor& weight_VD, const Tensor& bias_V, const Tensor& buffer) {
   if (!buffer.defined()) {
-    return product(x_RD, weight_VD, bias_V.defined() ? std::optional(bias_V) : std::nullopt).to(torch::kFloat32);
+    const Tensor logits_RV = product(x_RD, weight_VD, bias_V.defined() ? std::optional(bias_V) : std::nullopt);
+    return cpu::has_kernels(logits_RV) ? logits_RV : logits_RV.to(torch::kFloat32);
   }
   Tensor logits_RV = buffer.narrow(0, 0, x_RD.size(0));
   if (bias_V.defined()) at::addmm_out(logits_RV, bias_V, x_RD, weight_VD.t());
@@ -49,12 +50,13 @@ Tensor row_losses(Tensor& logits_RV, const Tensor& targets_R, const Tensor& weig
     });
     return losses_R;
   }
-  if (logits_RV.is_cpu()) {
-    const Tensor losses_R = at::empty({rows}, logits_RV.options());
-    cpu::for_rows(rows, classes, [&](int64_t begin, int64_t end) {
-      cpu::cross_entropy(logits_RV.mutable_data_ptr<float>(), targets_R.const_data_ptr<int64_t>(),
-                         weights_R.defined() ? weights_R.const_data_ptr<float>() : nullptr, losses_R.mutable_data_ptr<float>(),
-                         begin, end, classes);
+  if (cpu::has_kernels(logits_RV)) {
+    const Tensor losses_R = at::empty({rows}, logits_RV.options().dtype(torch::kFloat32));
+    cpu::with_kernels(logits_RV, [&]<class T>(const auto& k, T) {
+      cpu::for_rows(rows, classes, [&](int64_t begin, int64_t end) {
+        k.cross_entropy(cpu::out<T>(logits_RV), cpu::in<int64_t>(targets_R), weights_R.defined() ? cpu::in<float>(weights_R) : nullptr,
+                        cpu::out<float>(losses_R), begin, end, classes);
+      });
     });
     return losses_R;
   }
@@ -64,6 +66,21 @@ Tensor row_losses(Tensor& logits_RV, const Tensor& targets_R, const Tensor& weig
     logits_RV.sub_(whole_R1).exp_().scatter_add_(1, target_R1, at::full_like(whole_R1, -1)).mul_(weights_R.unsqueeze(1));
   }
   return losses_R;
+}
+
+// sum += gradient^T x, in float32: products of a short type are made a block of classes at a time on a CPU, where they would take as much
+// memory as the sum.
+void add_weight_gradient(Tensor& sum_VD, const Tensor& gradient_RV, const Tensor& x_RD) {
+  constexpr int64_t kBlock = 4096;
+  if (x_RD.scalar_type() == torch::kFloat32) {
+    sum_VD.addmm_(gradient_RV.t(), x_RD);
+    return;
+  }
+  const int64_t classes = sum_VD.size(0), step = x_RD.is_cpu() ? kBlock : std::max<int64_t>(1, classes);
+  for (int64_t v = 0; v < classes; v += step) {
+    const int64_t n = std::min(step, classes - v);
+    sum_VD.narrow(0, v, n).add_(at::mm(gradient_RV.narrow(1, v, n).t(), x_RD));
+  }
 }
 
 class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> {
@@ -91,11 +108,11 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
                                   with_gradient ? weights_R.narrow(0, begin, n) : Tensor()));
       const Tensor grad = logits.to(type);
       if (for_hidden) grad_x.narrow(0, begin, n).copy_(product(grad, w.t()));
-      if (for_weight) {
-        // Parts of a short type are added up in float32.
-        if (c == 0) grad_w = at::mm(grad.t(), x_c).to(chunks > 1 ? torch::kFloat32 : type);
-        else if (type == torch::kFloat32) grad_w.addmm_(grad.t(), x_c);
-        else grad_w.add_(at::mm(grad.t(), x_c));
+      if (for_weight && chunks == 1) {
+        grad_w = at::mm(grad.t(), x_c);
+      } else if (for_weight) {
+        if (c == 0) grad_w = at::zeros(w.sizes(), w.options().dtype(torch::kFloat32));
+        add_weight_gradient(grad_w, grad, x_c);
       }
       if (for_bias) {
         const Tensor sum = logits.sum(0, false, torch::kFloat32);
@@ -106,14 +123,23 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     if (for_hidden) grad_x = grad_x.to(hidden.scalar_type());
     if (for_weight) grad_w = grad_w.to(weight.scalar_type());
     if (for_bias) grad_b = grad_b.to(bias->scalar_type());
-    ctx->save_for_backward({grad_x, grad_w, grad_b});
+    // Not as saved variables, which would still hold them when they are added to the parameters' gradients: these would be copies.
+    ctx->saved_data["hidden"] = grad_x;
+    ctx->saved_data["weight"] = grad_w;
+    ctx->saved_data["bias"] = grad_b;
     const Tensor losses_R = losses.size() == 1 ? losses[0] : torch::cat(losses);
     ctx->mark_non_differentiable({losses_R});
     return {(losses_R * weights_R).sum(), losses_R};
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    variable_list out = ctx->get_saved_variables();
+    variable_list out;
+    for (const char* key : {"hidden", "weight", "bias"}) {
+      const auto found = ctx->saved_data.find(key);
+      if (found == ctx->saved_data.end()) throw Error("vocabulary loss: a second backward pass through one result");
+      out.push_back(std::move(found->second).toTensor());
+      ctx->saved_data.erase(found);
+    }
     const Tensor& scale = grads[0];
     const bool one = scale.is_cpu() && scale.item<double>() == 1;
     for (Tensor& t : out) {

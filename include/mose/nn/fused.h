@@ -26,8 +26,9 @@ torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const 
 bool multiply_few_rows(const torch::Tensor& x_RD, const torch::Tensor& weight_OD, const torch::Tensor& out_RO);
 
 // Cross-entropy of a linear head: losses_R = logsumexp(logits) - logits[target], logits = hidden W^T + b, and `total`, the
-// sum of weights_R (float32, without gradient) times losses_R. Logits exist for 512 rows at a time (on a GPU 2048); the
-// gradients of hidden, weight and bias are formed with them. `losses_R` is float32 and carries no gradient. Error where a target
+// sum of weights_R (float32, without gradient) times losses_R. Logits exist for 384 rows at a time (on a GPU 2048); the
+// gradients of hidden, weight and bias are formed with them and handed over by the first backward pass (Error in a second one).
+// `losses_R` is float32 and carries no gradient. Error where a target
 // is not in [0, V); a GPU, which the host does not wait for, prints it and ends its work: the next wait throws.
 struct VocabularyLoss {
   torch::Tensor total, losses_R;

@@ -12,29 +12,38 @@ namespace {
 
 using torch::Tensor;
 
-// Memory of this thread, for one kernel's use at a time.
+// Memory of this thread, for one kernel's use at a time. It begins where a vector of 64 bytes does.
 float* scratch(int64_t numbers) {
+  constexpr size_t kBytes = 64;
   thread_local std::vector<float> memory;
-  if (static_cast<int64_t>(memory.size()) < numbers) memory.resize(static_cast<size_t>(numbers));
-  return memory.data();
+  const size_t needed = static_cast<size_t>(numbers) + kBytes / sizeof(float);
+  if (memory.size() < needed) memory.resize(needed);
+  const size_t over = reinterpret_cast<uintptr_t>(memory.data()) % kBytes;
+  return memory.data() + (over ? (kBytes - over) / sizeof(float) : 0);
 }
 
 template <class T>
-const float* arranged(const Kernels<T>& k, const Tensor& x, int64_t rows, int64_t width, int64_t parts) {
-  if (x.scalar_type() == torch::kFloat32 && parts == 1) return in<float>(x);
-  float* out = scratch(rows * width);
-  k.arrange(in<T>(x), out, rows, width, parts);
+const float* arranged(const Kernels<T>& k, const Tensor& x, int64_t rows, int64_t width, bool packed) {
+  if (!packed && x.scalar_type() == torch::kFloat32) return in<float>(x);
+  const int64_t room = packed ? k.int8_room(width) : width;
+  float* out = scratch(rows * room);
+  for_rows(rows, width, [&](int64_t begin, int64_t end) {
+    (packed ? k.arrange_int8 : k.arrange)(in<T>(x) + begin * width, out + begin * room, end - begin, width);
+  });
   return out;
 }
 
 }  // namespace
 
+int64_t few_packed_rows(torch::Dtype type) {
+  return type == torch::kFloat32 ? kernels<float>().most_int8_rows : kernels<uint16_t>().most_int8_rows;
+}
+
 void multiply(const Tensor& x_RD, const Tensor& weight_OD, const Tensor& out_RO) {
   const int64_t rows = x_RD.size(0), width = x_RD.size(1), outputs = weight_OD.size(0);
   const bool packed = is_packed(weight_OD);
-  const int64_t parts = 4 / static_cast<int64_t>(weight_OD.element_size());
   with_kernels(x_RD, [&]<class T>(const auto& k, T) {
-    const float* x = arranged<T>(k, x_RD, rows, width, parts);
+    const float* x = arranged<T>(k, x_RD, rows, width, packed);
     for_rows(outputs, width, [&](int64_t begin, int64_t end) {
       if (packed) {
         k.multiply_rows_int8(x, rows, in<int8_t>(weight_OD), out<T>(out_RO), outputs, begin, end, width);

@@ -7,8 +7,9 @@
 
 namespace mose::nn::cpu {
 
-// More are multiplied faster by a library, packed ones after unpacking them.
-inline constexpr int64_t kFewRows = 8, kFewPackedRows = 16;
+// More are multiplied faster by a library, with packed weights after unpacking these.
+inline constexpr int64_t kFewRows = 8;
+int64_t few_packed_rows(torch::Dtype type);
 
 // x [R, D] W^T into out [R, O], all contiguous. W [O, D] is of x's type, or packed (mose/nn/int8.h); out is of x's type, or float32
 // of unpacked weights.

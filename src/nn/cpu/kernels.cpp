@@ -8,7 +8,7 @@ const KernelSet& choose() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl")) {
-    return kernels_v4;
+    return __builtin_cpu_supports("avx512vnni") ? kernels_vnni : kernels_v4;
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kernels_v3;
 #endif
@@ -29,11 +29,6 @@ const Kernels<float>& kernels() {
 template <>
 const Kernels<uint16_t>& kernels() {
   return chosen().half;
-}
-
-void cross_entropy(float* logits, const int64_t* target, const float* weights, float* losses, int64_t begin, int64_t end,
-                   int64_t classes) {
-  chosen().cross_entropy(logits, target, weights, losses, begin, end, classes);
 }
 
 }  // namespace mose::nn::cpu

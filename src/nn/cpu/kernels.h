@@ -24,12 +24,16 @@ struct Kernels {
   // `stride` apart, its heads one behind the other.
   void (*rotate)(const T* x, int64_t stride, const float* cos, const float* sin, float sign, T* out, int64_t begin, int64_t end,
                  int64_t heads, int64_t head_width, int64_t half);
-  // Rows of x as multiply_rows takes them: float32, in the order that suits weights of `parts` numbers in 32 bits.
-  void (*arrange)(const T* x, float* out, int64_t rows, int64_t width, int64_t parts);
+  // Rows of x as multiply_rows takes them: float32, in the order that suits weights of type T.
+  void (*arrange)(const T* x, float* out, int64_t rows, int64_t width);
   // y[n, o] = sum_d x[n, d] * weight[o, d] for o in [begin, end), for few rows n; rows of y are y_width long.
   void (*multiply_rows)(const float* x, int64_t rows, const T* weight, T* y, int64_t y_width, int64_t begin, int64_t end, int64_t width);
   void (*multiply_rows_float)(const float* x, int64_t rows, const T* weight, float* y, int64_t y_width, int64_t begin, int64_t end, int64_t width);
-  // The same of weights in 8 bits: rows of `width` numbers and then a float, which multiplies them (mose/nn/int8.h).
+  // The same of weights in 8 bits: rows of `width` numbers and then a float, which multiplies them (mose/nn/int8.h). An arranged
+  // row is int8_room(width) floats long.
+  int64_t most_int8_rows;  // more are multiplied faster by a library, after unpacking the weights
+  int64_t (*int8_room)(int64_t width);
+  void (*arrange_int8)(const T* x, float* out, int64_t rows, int64_t width);
   void (*multiply_rows_int8)(const float* x, int64_t rows, const int8_t* weight, T* y, int64_t y_width, int64_t begin, int64_t end, int64_t width);
   // out[h] = sum_s softmax_s(scale * q[h] . keys[s]) values[s] for the `group` query heads of one head of keys, all of `width`
   // numbers; scratch holds group * (width + positions + 16) of them.
@@ -42,13 +46,12 @@ struct Kernels {
   // grad_weights[i] = grad[i / k] . rows[row[i]].
   void (*weighted_sum_backward)(const T* grad, const T* rows, const float* weights, const int64_t* row, T* grad_rows,
                                 float* grad_weights, int64_t begin, int64_t end, int64_t k, int64_t width);
+  // losses[r] = logsumexp(logits[r]) - logits[r, target[r]]; with weights, logits become weights[r] times the loss's gradient.
+  void (*cross_entropy)(T* logits, const int64_t* target, const float* weights, float* losses, int64_t begin, int64_t end,
+                        int64_t classes);
 };
 
 template <class T>
 const Kernels<T>& kernels();
-
-// losses[r] = logsumexp(logits[r]) - logits[r, target[r]]; with weights, logits become weights[r] times the loss's gradient.
-void cross_entropy(float* logits, const int64_t* target, const float* weights, float* losses, int64_t begin, int64_t end,
-                   int64_t classes);
 
 }  // namespace mose::nn::cpu

@@ -121,11 +121,13 @@ void weighted_sum_backward(const T* grad, const T* rows, const float* weights, c
   }
 }
 
-void cross_entropy_rows(float* logits, const int64_t* target, const float* weights, float* losses, int64_t begin, int64_t end,
-                   int64_t classes) {
+// float32 keeps the exponentials where the logits were; a shorter type computes them again, which rounds a gradient once.
+template <class T>
+void cross_entropy(T* logits, const int64_t* target, const float* weights, float* losses, int64_t begin, int64_t end, int64_t classes) {
+  const bool keep = weights && sizeof(T) == sizeof(float);
   for (int64_t r = begin; r < end; ++r) {
-    float* row = logits + r * classes;
-    const float wanted = row[target[r]];
+    T* row = logits + r * classes;
+    const float wanted = one(row + target[r]);
     float top = wanted;
     {
       V largest = zero() + wanted;
@@ -135,7 +137,7 @@ void cross_entropy_rows(float* logits, const int64_t* target, const float* weigh
         largest = choose(v > largest, v, largest);
       }
       for (int64_t i = 0; i < kLanes; ++i) top = largest[i] > top ? largest[i] : top;
-      for (; c < classes; ++c) top = row[c] > top ? row[c] : top;
+      for (; c < classes; ++c) top = one(row + c) > top ? one(row + c) : top;
     }
     V total = zero();
     float rest = 0;
@@ -143,26 +145,30 @@ void cross_entropy_rows(float* logits, const int64_t* target, const float* weigh
     for (; c + kLanes <= classes; c += kLanes) {
       const V e = exponential(load(row + c) - top);
       total += e;
-      if (weights) store(row + c, e);
+      if (keep) store(row + c, e);
     }
     for (; c < classes; ++c) {
-      const float e = exponential(zero() + (row[c] - top))[0];
+      const float e = exponential(zero() + (one(row + c) - top))[0];
       rest += e;
-      if (weights) row[c] = e;
+      if (keep) put_one(row + c, e);
     }
     const float whole = sum(total) + rest;
     losses[r] = __builtin_logf(whole) + top - wanted;
     if (!weights) continue;
     const float factor = weights[r] / whole;
-    for_vectors(classes, [&](int64_t d, auto get, auto put) { put(row + d, get(row + d) * factor); });
-    row[target[r]] -= weights[r];
+    for_vectors(classes, [&](int64_t d, auto get, auto put) {
+      const V v = get(row + d);
+      put(row + d, (keep ? v : exponential(v - top)) * factor);
+    });
+    put_one(row + target[r], exponential(zero() + (wanted - top))[0] * factor - weights[r]);
   }
 }
 
 template <class T>
 constexpr Kernels<T> table() {
-  return {rms_norm<T>, rms_norm_backward<T>, silu_mul<T>, silu_mul_backward<T>, rotate<T>, arrange<T>, multiply_rows<T, T>,
-          multiply_rows<T, float>, multiply_rows<int8_t, T>, attend<T>, weighted_sum<T>, weighted_sum_backward<T>};
+  return {rms_norm<T>, rms_norm_backward<T>, silu_mul<T>, silu_mul_backward<T>, rotate<T>, arrange<T, T>, multiply_rows<T, T>,
+          multiply_rows<T, float>, kFewInt8Rows, own_width, arrange<int8_t, T>, multiply_rows<int8_t, T>, attend<T>, weighted_sum<T>, weighted_sum_backward<T>,
+          cross_entropy<T>};
 }
 
 }  // namespace

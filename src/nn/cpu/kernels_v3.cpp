@@ -3,5 +3,5 @@
 #include "nn/cpu/kernels_table.h"
 
 namespace mose::nn::cpu {
-const KernelSet kernels_v3 = {table<float>(), table<uint16_t>(), cross_entropy_rows};
+const KernelSet kernels_v3 = {table<float>(), table<uint16_t>()};
 }

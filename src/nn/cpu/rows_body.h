@@ -36,10 +36,11 @@ inline void unpack(const int8_t* p, V (&out)[4]) {
   out[3] = __builtin_convertvector((I)(words & 0xff000000u), V);
 }
 
-// Rows as unpacked weights meet them: float32, every whole group of 16 words' numbers in unpack's order, the rest as it is.
-template <class T>
-void arrange(const T* x, float* out, int64_t rows, int64_t width, int64_t parts) {
-  const int64_t group = parts * kLanes, whole = width / group * group;
+// Rows as unpacked weights of type W meet them: float32, every whole group of 16 words' numbers in unpack's order, the rest as it is.
+template <class W, class T>
+void arrange(const T* x, float* out, int64_t rows, int64_t width) {
+  constexpr int64_t parts = kParts<W>, group = parts * kLanes;
+  const int64_t whole = width / group * group;
   for (int64_t n = 0; n < rows; ++n) {
     const T* row = x + n * width;
     float* to = out + n * width;
@@ -108,20 +109,31 @@ inline void multiply_block(const float* x, const W* weight, int64_t stride, Y* y
   }
 }
 
-// Weights that 4 rows of x have met are still near when the next 4 come.
-template <class W, class Y>
-void multiply_rows(const float* x, int64_t rows, const W* weight, Y* y, int64_t y_width, int64_t begin, int64_t end, int64_t width) {
+// body.operator()<rows>(first row, first output, last output) for 4 rows of x at a time, and what is left of them. Weights that 4 rows
+// have met are still near when the next 4 come.
+template <class Body>
+inline __attribute__((always_inline)) void for_row_blocks(int64_t rows, int64_t begin, int64_t end, const Body& body) {
   constexpr int64_t kBlock = 8;
-  const int64_t stride = width + (sizeof(W) == 1 ? static_cast<int64_t>(sizeof(float)) : 0);
   for (int64_t o = begin; o < end; o += rows <= 4 ? end - begin : kBlock) {
     const int64_t last = rows <= 4 || o + kBlock > end ? end : o + kBlock;
     int64_t n = 0;
-    for (; n + 4 <= rows; n += 4) multiply_block<4>(x + n * width, weight, stride, y + n * y_width, y_width, o, last, width);
-    if (rows - n == 1) multiply_block<1>(x + n * width, weight, stride, y + n * y_width, y_width, o, last, width);
-    if (rows - n == 2) multiply_block<2>(x + n * width, weight, stride, y + n * y_width, y_width, o, last, width);
-    if (rows - n == 3) multiply_block<3>(x + n * width, weight, stride, y + n * y_width, y_width, o, last, width);
+    for (; n + 4 <= rows; n += 4) body.template operator()<4>(n, o, last);
+    if (rows - n == 1) body.template operator()<1>(n, o, last);
+    if (rows - n == 2) body.template operator()<2>(n, o, last);
+    if (rows - n == 3) body.template operator()<3>(n, o, last);
   }
 }
+
+template <class W, class Y>
+void multiply_rows(const float* x, int64_t rows, const W* weight, Y* y, int64_t y_width, int64_t begin, int64_t end, int64_t width) {
+  const int64_t stride = width + (sizeof(W) == 1 ? static_cast<int64_t>(sizeof(float)) : 0);
+  for_row_blocks(rows, begin, end, [&]<int kRows>(int64_t n, int64_t first, int64_t last) {
+    multiply_block<kRows>(x + n * width, weight, stride, y + n * y_width, y_width, first, last, width);
+  });
+}
+
+constexpr int64_t kFewInt8Rows = 16;
+inline int64_t own_width(int64_t width) { return width; }
 
 // Up to 4 vectors of a row of values, weighted and added up over all positions.
 template <int kVectors, class T>

@@ -29,6 +29,7 @@ std::vector<NamedSet> sets() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl")) {
     found.push_back({"v4", &kernels_v4});
+    if (__builtin_cpu_supports("avx512vnni")) found.push_back({"vnni", &kernels_vnni});
   }
 #endif
   return found;
@@ -56,19 +57,19 @@ void check_products(const KernelSet& set) {
       const Tensor x = torch::randn({rows, width}).to(kType<T>), w = torch::randn({kOutputs, width}).to(kType<T>), packed = pack_int8(w);
       const Tensor exact = at::mm(x.to(torch::kFloat64), w.to(torch::kFloat64).t()),
                    exact_int8 = at::mm(x.to(torch::kFloat64), unpack_int8(packed).to(torch::kFloat64).t());
-      const auto arranged = [&](int64_t parts) {
-        Tensor out = torch::full({rows, width}, NAN);
-        k.arrange(static_cast<const T*>(x.const_data_ptr()), out.mutable_data_ptr<float>(), rows, width, parts);
+      const auto arranged = [&](auto arrange, int64_t room) {
+        Tensor out = torch::full({rows, room}, NAN);
+        arrange(static_cast<const T*>(x.const_data_ptr()), out.mutable_data_ptr<float>(), rows, width);
         return out;
       };
       const auto inside = [&](const Tensor& t) { return t.narrow(1, kBegin, kEnd - kBegin); };
-      const Tensor own = arranged(4 / static_cast<int64_t>(sizeof(T))), fours = arranged(4);
+      const Tensor own = arranged(k.arrange, width), for_int8 = arranged(k.arrange_int8, k.int8_room(width));
       const Tensor y = torch::full({rows, kOutputs}, 77.0f).to(kType<T>), y_float = torch::full({rows, kOutputs}, 77.0f), y_int8 = y.clone();
       k.multiply_rows(own.const_data_ptr<float>(), rows, static_cast<const T*>(w.const_data_ptr()), static_cast<T*>(y.mutable_data_ptr()),
                       kOutputs, kBegin, kEnd, width);
       k.multiply_rows_float(own.const_data_ptr<float>(), rows, static_cast<const T*>(w.const_data_ptr()), y_float.mutable_data_ptr<float>(),
                             kOutputs, kBegin, kEnd, width);
-      k.multiply_rows_int8(fours.const_data_ptr<float>(), rows, packed.const_data_ptr<int8_t>(), static_cast<T*>(y_int8.mutable_data_ptr()),
+      k.multiply_rows_int8(for_int8.const_data_ptr<float>(), rows, packed.const_data_ptr<int8_t>(), static_cast<T*>(y_int8.mutable_data_ptr()),
                            kOutputs, kBegin, kEnd, width);
       EXPECT_LT(difference(inside(y), inside(exact)), kRounding<T>) << rows << " " << width;
       EXPECT_LT(difference(inside(y_float), inside(exact)), 2e-6) << rows << " " << width;
@@ -112,6 +113,41 @@ TEST(CpuKernels, AttentionOfSingleRows) {
     SCOPED_TRACE(name);
     check_attention<float>(*set);
     check_attention<uint16_t>(*set);
+  }
+}
+
+template <class T>
+void check_cross_entropy(const KernelSet& set) {
+  for (const int64_t classes : {1, 5, 16, 47, 1003}) {
+    constexpr int64_t kRows = 7, kBegin = 1, kEnd = 6;
+    torch::manual_seed(3);
+    const Tensor logits = (5 * torch::randn({kRows, classes})).to(kType<T>), targets = torch::randint(classes, {kRows}, torch::kInt64),
+                 weights = torch::rand({kRows}), losses = torch::full({kRows}, 77.0f), alone = losses.clone(), grad = logits.clone(), kept = logits.clone();
+    const auto run = [&](const Tensor& rows, const float* weight, const Tensor& out) {
+      of(set, T()).cross_entropy(static_cast<T*>(rows.mutable_data_ptr()), targets.const_data_ptr<int64_t>(), weight, out.mutable_data_ptr<float>(),
+                                 kBegin, kEnd, classes);
+    };
+    run(grad, weights.const_data_ptr<float>(), losses);
+    run(kept, nullptr, alone);
+    const Tensor exact = logits.to(torch::kFloat64).requires_grad_(), exact_losses = at::cross_entropy_loss(exact, targets, {}, at::Reduction::None);
+    (exact_losses * weights).sum().backward();
+    const auto inside = [&](const Tensor& t) { return t.narrow(0, kBegin, kEnd - kBegin); };
+    EXPECT_LT(difference(inside(losses), inside(exact_losses.detach())), 2e-6) << classes;
+    EXPECT_LT(difference(inside(grad), inside(exact.grad())), kRounding<T>) << classes;
+    EXPECT_TRUE(torch::equal(losses, alone));
+    EXPECT_TRUE(torch::equal(kept, logits));
+    for (const int64_t row : {int64_t{0}, kRows - 1}) {
+      EXPECT_EQ(losses[row].template item<float>(), 77);
+      EXPECT_TRUE(torch::equal(grad[row], logits[row]));
+    }
+  }
+}
+
+TEST(CpuKernels, CrossEntropyAndItsGradient) {
+  for (const auto& [name, set] : sets()) {
+    SCOPED_TRACE(name);
+    check_cross_entropy<float>(*set);
+    check_cross_entropy<uint16_t>(*set);
   }
 }
 

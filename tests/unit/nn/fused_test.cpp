@@ -222,6 +222,15 @@ TEST_P(LinearCrossEntropy, InBfloat16) {
   }
 }
 
+// Its gradients are handed over, not copied.
+TEST(VocabularyLoss, ASecondBackwardPassIsAnError) {
+  const Tensor weight = torch::randn({5, 4}, torch::requires_grad());
+  const Tensor loss = vocabulary_loss(torch::randn({2, 4}), weight, {}, torch::tensor({1, 3}, torch::kInt64), torch::ones({2})).total;
+  loss.backward({}, /*retain_graph=*/true);
+  EXPECT_TRUE(weight.grad().defined());
+  EXPECT_THROW(loss.backward(), Error);
+}
+
 // The device is of no use afterwards, so another process tries.
 TEST(VocabularyLossDeathTest, AGpuEndsItsWorkOnATargetOutsideTheVocabulary) {
   if (!torch::cuda::is_available()) GTEST_SKIP() << "no GPU";

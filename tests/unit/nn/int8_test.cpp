@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cmath>
+#include <limits>
+
 #include "mose/core/error.h"
 #include "mose/nn/fused.h"
 
@@ -26,7 +29,7 @@ TEST(Int8, EveryWeightIsWithinHalfAStepOfItsRow) {
 }
 
 TEST(Int8, ProductsAreThoseOfTheRoundedWeightsInFloat64) {
-  for (const int64_t rows : {0, 1, 2, 5, 16, 17, 40}) {
+  for (const int64_t rows : {0, 1, 2, 5, 16, 17, 70, 131}) {
     for (const auto& [outputs, width] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {3, 17}, {64, 64}, {130, 47}, {33, 1000}}) {
       for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
         torch::manual_seed(2);
@@ -54,6 +57,28 @@ TEST(Int8, ProductsOfWideRowsAreWithinOnePercentOfTheExactOnes) {
   const double error = ((nn::linear(x, pack_int8(w)) - exact).norm() / exact.norm()).item<double>();
   EXPECT_LT(error, 0.01);
   EXPECT_GT(error, 0.001) << "nothing was rounded";
+}
+
+// Rows whose largest number is far above the others, as decoders have them; empty ones, and ones that overflowed.
+TEST(Int8, RowsOfAnySizeAreWithinTheirLargestNumbersPrecision) {
+  torch::manual_seed(4);
+  Tensor x = torch::randn({3, 512});
+  x[0][7] = 1000;
+  x[1][100] = -3e4;
+  x[2].zero_();
+  const Tensor w = torch::randn({64, 512}), packed = pack_int8(w), exact_w = unpack_int8(packed).to(torch::kFloat64);
+  const Tensor y = nn::linear(x, packed);
+  const Tensor error = (y - at::mm(x.to(torch::kFloat64), exact_w.t())).abs(), sizes = exact_w.abs().sum(1);
+  for (const int64_t row : {0, 1}) {  // a unit of 24 bits of the largest for every number
+    EXPECT_TRUE((error[row] <= x[row].abs().max() * std::ldexp(1, -23) * sizes).all().item<bool>()) << row;
+  }
+  EXPECT_TRUE((y[2] == 0).all().item<bool>());
+  for (const float strange : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    x[2][3] = strange;
+    const Tensor out = nn::linear(x, packed);
+    EXPECT_FALSE(out[2].isfinite().any().item<bool>());
+    EXPECT_TRUE(torch::equal(out[0], y[0]));
+  }
 }
 
 TEST(Int8, RefusesGradientsAndOtherWidths) {
