@@ -18,9 +18,10 @@ struct Entry {
 // In this order: what measures its memory comes before what leaves much of it behind.
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> kEntries = {
+      {{"head", "head + cross-entropy against transformers' loss: time and memory"}, bench_head},
       {{"train", "a training step at CPU shape r against transformers: tokens a second, peak memory"}, bench_train},
       {{"packed", "a training step on samples of many lengths against the same samples padded"}, bench_packed},
-      {{"decode", "greedy decoding at shape r, one sequence, against transformers' generate"}, bench_decode},
+      {{"decode", "greedy decoding at shape r, one sequence, against transformers' generate and llama.cpp; weights in 8 bits"}, bench_decode},
       {{"startup", "a model's first token from its files, against transformers' from_pretrained"}, bench_startup},
       {{"evaluate", "every question about drawn scenes answered, against transformers' generate on padded batches"}, bench_evaluate},
       {{"router", "router pretraining from cached activations against our own plain form"}, bench_router},

@@ -1,6 +1,6 @@
 // Greedy decoding of one sequence at shape r against transformers' generate, and against llama.cpp built for this CPU, in
 // float32, and in bfloat16 where the CPU multiplies it. generate's batched_mm form takes three times as long as the others, so
-// it is left out. Then weights in 8 bits against float32, both ours.
+// it is left out. Then weights in 8 bits against our float32 and llama.cpp's 8 bits.
 #include <ATen/Parallel.h>
 
 #include <cmath>
@@ -22,6 +22,7 @@ constexpr int64_t kPrompt = 64, kNew = 64;
 // experts are all but equally probable, rounding sends a row to the other one, so a few tokens may be further behind.
 constexpr double kBehind = 8.0 / 256;
 constexpr int64_t kFurther = kNew / 8;
+constexpr double kBehindInt8 = 0.1;  // with weights rounded to 8 bits
 
 // What one new token must read: every matrix once, of the experts the chosen ones.
 double bytes_a_token(const ShapeR& shape) {
@@ -115,27 +116,46 @@ torch::Tensor answer_logits(const ShapeR& shape, const infer::Prompt& prompt, co
   return shape.model->logits(hidden.narrow(0, kPrompt - 1, kNew));
 }
 
+// The same of weights in 8 bits: the head is a packed copy of the embedding, of which decoding reads single rows.
+double int8_bytes_a_token(const ShapeR& exact, const ShapeR& packed) {
+  double bytes = bytes_a_token(packed);
+  for (const auto& [name, tensor] : exact.parameters) {
+    if (name == "model.embed_tokens.weight") bytes += static_cast<double>(nn::pack_int8(tensor).nbytes()) - static_cast<double>(tensor.nbytes());
+  }
+  return bytes;
+}
+
 // llama.cpp has no decoder whose layers are dense and sparse by turns, so this model's last four are the sparse ones.
-void decode_llama_cpp(Session& session, torch::Dtype type) {
-  const std::string name = str("greedy decoding, one sequence, ", type_name(type)), engine = "llama.cpp, built for this CPU";
+void decode_llama_cpp(Session& session, torch::Dtype type, bool int8) {
+  const std::string name = str("greedy decoding, one sequence, ", int8 ? "weights in 8 bits" : type_name(type)),
+                    engine = str("llama.cpp", int8 ? " Q8_0" : "", ", built for this CPU");
   session.attempt(name, engine, [&] {
     if (type == torch::kBFloat16) require_bfloat16();
     const ScratchFolder folder;
     const ShapeR shape = make_shape_r_sparse_last(type);
+    write_weights(shape, folder.path());
+    const std::string about = shape.about();
+    double bytes = bytes_a_token(shape);
+    if (int8) {
+      shape.model->use_int8_weights();
+      bytes = int8_bytes_a_token(make_shape_r_sparse_last(type), shape);
+    }
     const infer::Prompt prompt = make_prompt(shape);
     infer::GenerateOptions options;
     options.sampling.max_new_tokens = kNew;
     const auto expected = infer::generate(*shape.model, {prompt}, options)[0].tokens;
-    write_weights(shape, folder.path());
     const auto peer = session.start_peer("llama_cpp_peer", session.threads());
-    peer->call("build", llama_cpp_model(shape, folder.path(), session.threads()));
+    Json settings = llama_cpp_model(shape, folder.path(), session.threads());
+    settings["int8"] = int8;
+    peer->call("build", settings);
     const Json arguments = {{"prompt", prompt.tokens}, {"new_tokens", kNew}};
     const std::vector<int64_t> theirs = peer->call("generate", arguments).at("tokens");
     // The reference is the same rounded weights in float64 (of a model of its own: conversion and back would take ours out of its
     // large pages). In float32 the two add up in other orders, so that one router's near tie can part their answers.
     const ShapeR exact = make_shape_r_sparse_last(type);
     exact.model->to(torch::kFloat64);
-    const double behind = type == torch::kFloat32 ? 1e-4 : kBehind;
+    const double behind = int8 ? kBehindInt8 : type == torch::kFloat32 ? 1e-4 : kBehind;
+    std::vector<int64_t> others;  // ours, theirs: choices that are not float64's best
     for (const auto& answer : {expected, theirs}) {
       const torch::Tensor logits = answer_logits(exact, prompt, answer), best = logits.amax(1), size = logits.abs().amax(1);
       const torch::Tensor chosen = logits.gather(1, torch::tensor(answer, torch::kInt64).unsqueeze(1)).squeeze(1);
@@ -143,14 +163,18 @@ void decode_llama_cpp(Session& session, torch::Dtype type) {
       if (tokens > kFurther) {
         throw Error(str(tokens, " of the tokens that ", answer == expected ? "ours" : "it", " chooses are far from float64's best"));
       }
+      others.push_back((best > chosen).sum().item<int64_t>());
     }
     Comparison c;
     c.name = name;
-    c.shape = str(shape.about(), ", its last four layers sparse; ", kNew, " tokens after ", kPrompt);
+    c.shape = str(about, int8 ? " in 8 bits a weight" : "", ", its last four layers sparse; ", kNew, " tokens after ", kPrompt);
     c.ours = [&] { return wall_seconds([&] { infer::generate(*shape.model, {prompt}, options); }); };
     c.sides.push_back({engine, [&] { return peer->seconds("generate", arguments); }});
     session.limits();
-    c.finish = [&](Row& row) { describe(session, row, bytes_a_token(shape)); };
+    c.finish = [&](Row& row) {
+      describe(session, row, bytes);
+      row.more.update({{"choices_not_the_best", others[0]}, {"peer_choices_not_the_best", others[1]}});
+    };
     session.compare(c);
   });
 }
@@ -168,11 +192,6 @@ void decode_int8(Session& session) {
   const double error = ((found - wanted).norm() / wanted.norm()).item<double>();
   if (!(error < kAllowed)) throw Error(str("8-bit weights move the logits by ", error, " of their norm, expected less than ", kAllowed));
   const auto same = (found.argmax(1) == wanted.argmax(1)).sum().item<int64_t>();
-  // The head is the packed copy of the embedding, of which decoding reads single rows.
-  double bytes = bytes_a_token(packed);
-  for (const auto& [name, tensor] : exact.parameters) {
-    if (name == "model.embed_tokens.weight") bytes += static_cast<double>(nn::pack_int8(tensor).nbytes()) - static_cast<double>(tensor.nbytes());
-  }
   Comparison c;
   c.name = "greedy decoding, one sequence, weights in 8 bits";
   c.shape = str(exact.about(), " in 8 bits a weight; ", kNew, " tokens after ", kPrompt);
@@ -180,7 +199,7 @@ void decode_int8(Session& session) {
   c.sides = {{"ours, float32", [&] { return wall_seconds([&] { infer::generate(*exact.model, {prompt}, options); }); }}};
   session.limits();
   c.finish = [&](Row& row) {
-    describe(session, row, bytes);
+    describe(session, row, int8_bytes_a_token(exact, packed));
     row.more.update({{"tensors_allocated_a_token", std::round(10 * allocated_a_token(packed, prompt)) / 10},
                      {"logits_moved_by", std::round(1e5 * error) / 1e5}, {"same_choices", str(same, " of ", kNew)}});
   };
@@ -196,8 +215,9 @@ void bench_decode(Session& session) {
     require_bfloat16();
     decode_in(session, torch::kBFloat16, {"eager"});
   });
-  for (const auto type : {torch::kFloat32, torch::kBFloat16}) decode_llama_cpp(session, type);
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) decode_llama_cpp(session, type, false);
   session.attempt("greedy decoding, one sequence, weights in 8 bits", "ours, float32", [&] { decode_int8(session); });
+  decode_llama_cpp(session, torch::kFloat32, true);
 }
 
 }  // namespace mose::bench

@@ -74,6 +74,7 @@ void bench_machine(Session& session);
 void bench_tokenizer(Session& session);
 void bench_image(Session& session);
 void bench_moe(Session& session);
+void bench_head(Session& session);
 void bench_train(Session& session);
 void bench_decode(Session& session);
 void bench_startup(Session& session);

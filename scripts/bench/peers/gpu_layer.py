@@ -1,4 +1,4 @@
-"""For a GPU (a CPU in rehearsals): PyTorch's limits, transformers' Mixtral block, its head and loss."""
+"""For a GPU (a CPU in rehearsals): PyTorch's limits, transformers' Mixtral block."""
 
 import copy
 import time
@@ -7,7 +7,6 @@ import moe
 import torch
 from safetensors.torch import load_file, save_file
 from transformers.integrations import moe as integration
-from transformers.loss.loss_utils import ForCausalLMLoss
 
 PACKAGES = ["transformers", "torch"]
 state = {}
@@ -95,36 +94,3 @@ def forward(block, calls):
     module, x = state["blocks"][block], state["x"].detach()
     with torch.no_grad():
         return {"seconds": timed(lambda: [module(x) for _ in range(calls)])}
-
-
-def head_loss(hidden, weight, targets):
-    logits = torch.nn.functional.linear(hidden, weight)[None]
-    return ForCausalLMLoss(logits, None, vocab_size=weight.shape[0], shift_labels=targets[None])
-
-
-def prepare_head(file, out):
-    """The loss and its gradients in float64, a slice of rows at a time."""
-    tensors = load_file(file, device=state["device"])
-    hidden, weight, targets = tensors["hidden"], tensors["weight"], tensors["targets"]
-    state["head"] = [hidden.requires_grad_(), weight.requires_grad_(), targets]
-    exact = weight.detach().double().requires_grad_()
-    rows, losses, gradients = 1024, [], []
-    for begin in range(0, len(hidden), rows):
-        part = hidden[begin:begin + rows].detach().double().requires_grad_()
-        loss = torch.nn.functional.cross_entropy(part @ exact.T, targets[begin:begin + rows], reduction="sum") / len(hidden)
-        loss.backward()
-        losses.append(loss.item())
-        gradients.append(part.grad.float())
-    save_file({"hidden": torch.cat(gradients).cpu(), "weight": exact.grad.float().cpu()}, out)
-    return {"loss": sum(losses)}
-
-
-def head():
-    hidden, weight, targets = state["head"]
-    hidden.grad = weight.grad = None
-    before = 0
-    if state["device"] == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-    seconds = timed(lambda: head_loss(hidden, weight, targets).backward())
-    return {"seconds": seconds, "memory": torch.cuda.max_memory_allocated() - before if state["device"] == "cuda" else 0}

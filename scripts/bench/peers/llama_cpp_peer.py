@@ -46,7 +46,7 @@ def renamed(tensors, heads, kv_heads):
             yield block + plain[part], value
 
 
-def write_gguf(file, tensors, layers, width, intermediate, heads, kv_heads, experts, top_k, first_sparse, positions, norm_eps, rope_theta,
+def write_gguf(file, tensors, int8, layers, width, intermediate, heads, kv_heads, experts, top_k, first_sparse, positions, norm_eps, rope_theta,
                vocabulary):
     writer = gguf.GGUFWriter(file, "ernie4_5-moe")
     writer.add_block_count(layers)
@@ -66,7 +66,11 @@ def write_gguf(file, tensors, layers, width, intermediate, heads, kv_heads, expe
     writer.add_vocab_size(vocabulary)
     for name, value in renamed(tensors, heads, kv_heads):
         value = value.contiguous()
-        if value.dtype == torch.bfloat16 and value.dim() > 1 and not name.endswith("ffn_gate_inp"):
+        matrix = value.dim() > 1 and not name.endswith("ffn_gate_inp")
+        if int8 and matrix:
+            packed = gguf.quants.quantize(value.float().numpy(), gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(name + ".weight", packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        elif value.dtype == torch.bfloat16 and matrix:
             writer.add_tensor(name + ".weight", value.view(torch.uint8).numpy(), raw_dtype=gguf.GGMLQuantizationType.BF16)
         else:
             writer.add_tensor(name + ".weight", value.float().numpy())
@@ -82,10 +86,11 @@ def quiet(level, text, _):
         print(text.decode(errors="replace"), end="")
 
 
-def build(weights, file, threads, **sizes):
+def build(weights, file, threads, int8, **sizes):
+    """With `int8` matrices are rounded to llama.cpp's Q8_0: blocks of 32 numbers with a scale each."""
     tensors = load_file(weights)
     in_float32 = all(value.dtype == torch.float32 for value in tensors.values())
-    write_gguf(file, tensors, **sizes)
+    write_gguf(file, tensors, int8, **sizes)
     llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
     model = llama_cpp.llama_model_load_from_file(file.encode(), llama_cpp.llama_model_default_params())
