@@ -64,7 +64,7 @@ InitConfig init_config(const Arguments& a) {
     if (!recipe || key == "seed" || key == "model" || key == "preprocess" || key == "moe") chosen[key] = value;
   }
   InitConfig config;
-  from_json_config(config, chosen, a.config.files.empty() ? "--set" : a.config.files.back());
+  from_json_config(config, chosen, config_sources(a.config.files, a.config.sets));
   return config;
 }
 
@@ -122,7 +122,7 @@ std::optional<LoraInfo> lora_info(const Arguments& a) {
   for (const Json& stage : stages.is_array() ? stages : Json::array()) {
     if (!stage.is_object() || !stage.contains("lora") || stage["lora"].is_null()) continue;
     out.emplace();
-    from_json_config(out->config, stage["lora"], a.config.files.empty() ? "--set" : a.config.files.back());
+    from_json_config(out->config, stage["lora"], config_sources(a.config.files, a.config.sets));
     for (const Json& pattern : stage.value("trainable", Json::array())) out->trainable.push_back(pattern.get<std::string>());
   }
   if (a.lora_rank > 0 && !out) out.emplace();

@@ -348,4 +348,10 @@ Json merge_configs(const std::vector<std::string>& files, const std::vector<std:
   return merged;
 }
 
+std::string config_sources(const std::vector<std::string>& files, const std::vector<std::string>& sets) {
+  std::vector<std::string> sources = files;
+  if (!sets.empty()) sources.emplace_back("--set");
+  return join(sources, " + ");
+}
+
 }  // namespace mose

@@ -10,11 +10,19 @@ Json parse_json(std::string_view text, const std::string& where) {
   try {
     return Json::parse(text);
   } catch (const nlohmann::json::exception& e) {  // also a number that no double holds
-    // nlohmann's message holds line and column; its "[json.exception…]" prefix says nothing to a user.
-    const std::string what = e.what();
-    const size_t at = what.find("] ");
-    throw DataError(str(where, ": not valid JSON: ",
-                        at == std::string::npos ? what : what.substr(at + 2)));
+    // nlohmann's message holds line and column; its "[json.exception…]" prefix says nothing to a user, and what was read last may be
+    // a whole text.
+    constexpr size_t kBegin = 200, kEnd = 40;
+    std::string what = e.what();
+    if (const size_t at = what.find("] "); at != std::string::npos) what.erase(0, at + 2);
+    if (what.size() > kBegin + kEnd) {
+      size_t begin = kBegin, end = what.size() - kEnd;
+      const auto inside = [&](size_t i) { return (static_cast<unsigned char>(what[i]) & 0xC0) == 0x80; };  // a character of UTF-8
+      while (inside(begin)) --begin;
+      while (inside(end)) --end;
+      what = str(what.substr(0, begin), " ... ", what.substr(end));
+    }
+    throw DataError(str(where, ": not valid JSON: ", what));
   }
 }
 

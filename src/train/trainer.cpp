@@ -47,18 +47,15 @@ void place(Session& session) {
   divide_experts(session);
 }
 
-// Refuses a folder that holds another run; with `resume`, another recipe.
+// Refuses a folder that holds another run, unless that one ended before its first step; with `resume` another recipe is warned of.
 void open_run(const Recipe& recipe, const TrainOptions& options) {
   const Json config = to_json_config(recipe);
   const fs::path file = options.run / "config.json";
-  if (fs::exists(file)) {
-    if (!options.resume) {
-      throw UsageError(str(options.run.string(), " holds a run already; give --resume auto, or another --run"));
-    }
-    if (load_json(file) != config) {
-      log::warn(file.string(), " differs from this recipe; the run goes on with the recipe given now");
-    }
+  const bool begun = fs::exists(file) && (fs::exists(options.run / "metrics.jsonl") || fs::exists(options.run / "checkpoints"));
+  if (begun && !options.resume) {
+    throw UsageError(str(options.run.string(), " holds a run already; give --resume auto, or another --run"));
   }
+  if (begun && load_json(file) != config) log::warn(file.string(), " differs from this recipe; the run goes on with the recipe given now");
   make_directories(options.run);
   save_json(file, config);
 }

@@ -121,11 +121,13 @@ std::string config_reference() {
 // its "name" field: stages.router.steps=10).
 Json merge_configs(const std::vector<std::string>& files, const std::vector<std::string>& sets);
 void apply_set(Json& json, const std::string& item);
+// What errors of a merged config name: "base.json + arm.json + --set".
+std::string config_sources(const std::vector<std::string>& files, const std::vector<std::string>& sets);
 
 template <class Config>
 Config load_config(const std::vector<std::string>& files, const std::vector<std::string>& sets) {
   Config config;
-  from_json_config(config, merge_configs(files, sets), files.empty() ? "--set" : files.back());
+  from_json_config(config, merge_configs(files, sets), config_sources(files, sets));
   return config;
 }
 

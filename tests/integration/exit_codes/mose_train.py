@@ -34,11 +34,13 @@ def arranged(change=lambda value: None, data=coda.make):
     return arrange
 
 
-def with_file(path, content):
+def with_file(path, content, empty=None):
     def arrange(folder):
         arranged()(folder)
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(content)
+        if empty:
+            (folder / empty).touch()
 
     return arrange
 
@@ -113,7 +115,8 @@ CASES = [
     Case("truncated weights to start from", sets("init_from={dir}/model"), 3, ["model.safetensors", "truncated"],
          truncated_weights),
     Case("a folder that holds a run", TRAIN, 2, ["{dir}/run", "--resume auto"],
-         with_file("run/config.json", "{}"), RUN),
+         with_file("run/config.json", "{}", "run/metrics.jsonl"), RUN),
+    Case("a folder whose run never began", TRAIN, 0, arrange=with_file("run/config.json", "{}")),
     Case("no room for a checkpoint", TRAIN, 1, ["model.safetensors", "File too large"], arranged(),
          ["run/checkpoints/step_00000001/DONE"], file_limit=60_000),
     Case("full disk behind the metrics", TRAIN, 1, ["metrics.jsonl", "disk full"], full_metrics),

@@ -175,6 +175,9 @@ TEST(LoadConfig, LaterFilesWinObjectsMergeListsAreReplacedAndSetsWinOverAll) {
              R"({"layers": 3, "dropout": 0.1, "sizes": [1, 2, 3], "vision": {"patch": 16}})");
   write_file(second, R"({"layers": 4, "sizes": [9], "table": {"k": 1}})");
   const Config config = load_config<Config>({first, second}, {"layers=5", "router=skill"});
+  EXPECT_EQ(config_sources({first, second}, {"layers=5"}), first + " + " + second + " + --set");
+  EXPECT_THAT(message_of<UsageError>([&] { load_config<Config>({first}, {"layer=5"}); }),
+              AllOf(HasSubstr(first + " + --set"), HasSubstr("unknown key \"layer\"")));
   EXPECT_EQ(config.layers, 5);
   EXPECT_EQ(config.dropout, 0.1);
   EXPECT_THAT(config.sizes, ElementsAre(9));

@@ -31,6 +31,17 @@ TEST(Json, MalformedTextIsADataErrorWithFileLineAndColumn) {
   }
 }
 
+TEST(Json, MalformedLongTextsAreCutInTheMessage) {
+  for (const std::string letter : {"a", "é", "€"}) {
+    std::string text = "[\"";
+    for (int i = 0; i < 3000; ++i) text += letter;
+    const std::string message = message_of<DataError>([&] { parse_json(text, "file.json"); });
+    EXPECT_LT(message.size(), 300U);
+    EXPECT_THAT(message, AllOf(HasSubstr("file.json: not valid JSON: parse error at line 1"), HasSubstr("missing closing quote"), HasSubstr(" ... ")));
+    EXPECT_NO_THROW(Json(message).dump()) << "a character was cut in two";
+  }
+}
+
 TEST(Json, AMissingFieldAndAWrongTypeNameFileKeyExpectedAndFound) {
   const Json object = Json::parse(
       R"({"text": "t", "number": 1.5, "int": 3, "list": [], "object": {}, "huge": 18446744073709551615})");
