@@ -1,4 +1,4 @@
-// Few rows against weights in 8 bits with instructions that multiply bytes (AVX512-VNNI): a weight is never made a float.
+// Rows against weights in 8 bits with instructions that multiply bytes (AVX512-VNNI): a weight is never made a float.
 //
 // A row of x becomes whole numbers, multiples of its largest |x| / kMost, and these three bytes each:
 //
