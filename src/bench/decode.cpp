@@ -71,7 +71,7 @@ void decode_in(Session& session, torch::Dtype type, const std::vector<std::strin
   const Json arguments = {{"prompt", prompt.tokens}, {"new_tokens", kNew}};
   std::vector<std::unique_ptr<Peer>> peers;
   Comparison c;
-  c.repetitions = 7;  // a round takes seconds
+  c.repetitions = kSlowRepetitions;
   c.name = str("greedy decoding, one sequence, ", type_name(type));
   c.shape = str(shape.about(), "; ", kNew, " tokens after ", kPrompt);
   c.ours = [&] { return wall_seconds([&] { infer::generate(*shape.model, {prompt}, options); }); };

@@ -107,7 +107,7 @@ double resident_peak(const std::function<void()>& work) {
 }  // namespace
 
 void bench_head(Session& session) {
-  constexpr int64_t kRows = 2048, kWidth = 512, kClasses = 32000, kRepetitions = 7;
+  constexpr int64_t kRows = 2048, kWidth = 512, kClasses = 32000;
   at::set_num_threads(static_cast<int>(session.threads()));
   for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
     const bool bfloat16 = type == torch::kBFloat16;
@@ -119,7 +119,7 @@ void bench_head(Session& session) {
       peer->call("device", {{"device", "cpu"}});
       const double rate = bfloat16 ? session.limits().bfloat16_flops : session.limits().gemm_flops;
       Comparison c = make_comparison(name, head, *peer, bfloat16 ? Tolerance{2e-3, 0.02} : Tolerance{1e-5, 1e-4}, wall_seconds, resident_peak, rate);
-      c.repetitions = kRepetitions;
+      c.repetitions = kSlowRepetitions;
       const auto finish = c.finish;
       c.finish = [&](Row& row) {
         finish(row);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <fstream>
 #include <thread>
 
@@ -65,7 +66,7 @@ Limits measure_limits(int64_t threads, int64_t repetitions) {
     std::vector<double> seconds;
     work();
     for (int64_t i = 0; i < repetitions; ++i) seconds.push_back(wall_seconds(work));
-    return amount / median(std::move(seconds));
+    return amount / *std::min_element(seconds.begin(), seconds.end());
   };
   return {rate(CopyWork(), kCopyTraffic), rate(ReadWork(), kCopyBytes), rate(GemmWork(), kGemmFlops),
           has_bfloat16() ? rate(GemmWork(torch::kBFloat16), kGemmFlops) : 0};

@@ -30,7 +30,7 @@ void bench_packed(Session& session) {
   Comparison c;
   c.name = "training step, packed";
   c.shape = str(shape.about(), "; ", kSamples, " samples of ", kStep, " to ", kLongest, " tokens, a quarter supervised");
-  c.repetitions = 7;
+  c.repetitions = kSlowRepetitions;
   c.ours = [&] { return packed.step(); };
   c.sides = {{"ours, padded to the longest", [&] { return padded.step(); }}};
   c.finish = [&](Row& row) {

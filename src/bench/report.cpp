@@ -71,7 +71,7 @@ std::string markdown(const Report& report, const Options& options, const std::st
   out += str("- Command: `", command, "`\n- Machine: ", cpu_name(), report.device.empty() ? "" : "; rows named gpu on " + report.device, "; load averages at the end ", system_load(), "\n- Versions: mose ",
              version(), ", LibTorch " TORCH_VERSION, report.versions.empty() ? "" : "; peers: ", join(report.versions, ", "), "\n");
   out += str("- Medians of ", options.repetitions,
-             " rounds by turns (ours, peers, ours again, peers; of works that take seconds 3 or 7), results checked before timing; ratio is the peer's time "
+             " rounds by turns (ours, peers, ours again, peers; of works that take seconds 3 or 5), results checked before timing; ratio is the peer's time "
              "over ours; noise is how far our two series are apart; limit share is the time that the machine's measured "
              "limit (see `limit` of the row) would take, over ours\n\n");
   const auto line = [&](const std::vector<std::string>& row) { out += "| " + join(row, " | ") + " |\n"; };

@@ -34,6 +34,8 @@ struct Side {
   Work work;
 };
 
+inline constexpr int64_t kSlowRepetitions = 5;  // of what takes seconds a round
+
 struct Comparison {
   std::string name, shape;
   Work ours, again;  // `again` empty: ours

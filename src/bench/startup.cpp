@@ -14,7 +14,7 @@
 namespace mose::bench {
 namespace {
 
-constexpr int64_t kLayers = 8, kRepetitions = 7;
+constexpr int64_t kLayers = 8;
 
 }  // namespace
 
@@ -46,7 +46,7 @@ void bench_startup(Session& session) {
   Comparison c;
   c.name = "start-up to the first token";
   c.shape = str("shape r behind a CLIP tower of 11 M parameters, float32, ", std::round(bytes / (1 << 20)), " MiB; a prompt of ", prompt.tokens.size(), " tokens");
-  c.repetitions = kRepetitions;
+  c.repetitions = kSlowRepetitions;
   c.ours = ours;
   c.sides = {{"transformers from_pretrained and generate", [&] { return peer->seconds("first_token", arguments); }}};
   session.limits();

@@ -104,7 +104,7 @@ void train_in(Session& session, torch::Dtype type, const std::vector<std::string
   c.name = name;
   c.shape = str(shape.about(), "; ", kSamples, " x ", kLength, " tokens packed, a quarter supervised, AdamW",
                 bfloat16 ? ", ours with float32 master weights" : "");
-  c.repetitions = 7;
+  c.repetitions = kSlowRepetitions;
   c.ours = [&] { return ours.step(); };
   const std::string peers = "transformers Qwen2-MoE ";
   for (auto& one : theirs) c.sides.push_back({peers + one->experts, [&] { return one->step(); }});

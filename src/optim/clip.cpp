@@ -23,14 +23,28 @@ std::map<std::string, std::vector<Tensor>> gradients_by_device(
   return gradients;
 }
 
+// Norms whose norm is that of all these gradients. On a CPU shorter types go slice by slice, so that what is widened for the
+// sum is still in its caches.
+std::vector<Tensor> partial_norms(const std::vector<Tensor>& gradients) {
+  constexpr int64_t kSlice = 1 << 18;
+  if (!gradients.front().is_cpu()) return at::_foreach_norm(gradients, 2, torch::kFloat32);
+  std::vector<Tensor> norms;
+  for (const Tensor& gradient : gradients) {
+    const bool whole = gradient.scalar_type() == torch::kFloat32;
+    for (const Tensor& slice : whole ? std::vector<Tensor>{gradient} : gradient.reshape({-1}).split(kSlice)) {
+      norms.push_back(torch::linalg_vector_norm(slice.to(torch::kFloat32), 2));
+    }
+  }
+  return norms;
+}
+
 }  // namespace
 
 Tensor gradient_norm(const std::vector<NamedParameter>& parameters) {
   const torch::NoGradGuard no_grad;
   std::vector<Tensor> norms;
   for (const auto& [device, gradients] : gradients_by_device(parameters)) {
-    const Tensor norm =
-        torch::linalg_vector_norm(torch::stack(at::_foreach_norm(gradients, 2, torch::kFloat32)), 2);
+    const Tensor norm = torch::linalg_vector_norm(torch::stack(partial_norms(gradients)), 2);
     norms.push_back(norms.empty() ? norm : norm.to(norms.front().device()));
   }
   if (norms.empty()) return torch::zeros({});

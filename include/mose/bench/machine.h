@@ -11,7 +11,7 @@ void require_bfloat16();       // Error where there are none
 std::string cpu_name();        // "AMD EPYC, 2 cores, AVX-512, BF16 instructions"
 std::string system_load();     // "0.12, 0.80, 1.10": the load averages
 
-// Measured with LibTorch on `threads` threads, medians.
+// The best that LibTorch was seen to do on `threads` threads.
 struct Limits {
   double copy_bytes_per_second = 0;  // read and written, of 256 MiB
   double read_bytes_per_second = 0;  // read alone, of 256 MiB

@@ -24,6 +24,21 @@ TEST(ClipGradients, NormIsOverAllParameters) {
   EXPECT_EQ(gradient_norm({{"a", torch::zeros({2})}}).item<float>(), 0.0f);
 }
 
+// More elements than a slice, not a multiple of it, and one that is no slice of memory.
+TEST(ClipGradients, NormOfShortTypesIsThatOfTheirNumbers) {
+  torch::manual_seed(3);
+  for (const auto type : {torch::kBFloat16, torch::kHalf}) {
+    std::vector<NamedParameter> parameters{{"long", torch::zeros({700, 401}, type)}, {"turned", torch::zeros({30, 20}, type)}};
+    parameters[0].tensor.mutable_grad() = torch::randn({700, 401}, type);
+    parameters[1].tensor.mutable_grad() = torch::randn({20, 30}, type).t();
+    double squares = 0;
+    for (const auto& p : parameters) squares += p.tensor.grad().to(torch::kFloat64).square().sum().item<double>();
+    const auto norm = gradient_norm(parameters);
+    EXPECT_EQ(norm.scalar_type(), torch::kFloat32);
+    EXPECT_NEAR(norm.item<double>(), std::sqrt(squares), 1e-5 * std::sqrt(squares));
+  }
+}
+
 TEST(ClipGradients, LargeGradientsAreScaledToTheLimit) {
   auto parameters = make_parameters();
   EXPECT_FLOAT_EQ(clip_gradients(parameters, 6.5).item<float>(), 13.0f);
