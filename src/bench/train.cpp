@@ -39,14 +39,13 @@ void check_losses(const std::vector<double>& ours, const std::vector<double>& th
 }
 
 // Forward and backward take three times the products of the forward pass; a token meets every matrix once, the head and
-// what follows the last layer's attention only where there is a target (ours computes this sparse last layer for all rows: 9 % more).
-// Attention's own products are left out.
+// the last layer's experts only where there is a target. Attention's own products are left out.
 double matrix_flops(const ShapeR& shape) {
   const std::string last = str("layers.", shape.model->config().language.layers - 1, ".");
   double everywhere = 0, supervised = 0;
   for (const auto& [name, tensor] : shape.parameters) {
     const double met = share_a_token(name) * static_cast<double>(tensor.numel());
-    const bool late = name.find(last) != std::string::npos && (name.find(".mlp.") != std::string::npos || name.find(".o_proj.") != std::string::npos);
+    const bool late = name.find(last + "mlp.experts.") != std::string::npos;
     if (late || name == "model.embed_tokens.weight") supervised += met;
     else if (tensor.dim() >= 2) everywhere += met;
   }

@@ -77,22 +77,22 @@ class Layer : public torch::nn::Module {
   // The results of `rows_R` (rows_of); options.rows_R is the whole decoder's.
   Tensor forward(const Tensor& x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary, const Tensor& rows_R,
                  const ForwardOptions& options, std::vector<LayerRouting>& routings) {
-    const bool all = sparse_ || options.on_ffn_input;  // these see every row
+    const bool all = sparse_ || options.on_ffn_input;  // a router and the callback see every row
     const Tensor before_R = all ? Tensor() : rows_R, after_R = all ? rows_R : Tensor();
     const auto normed = input_layernorm_->forward(x_TD);
     const auto x = nn::add_to(rows_of(x_TD, before_R), self_attn_->forward(normed, plan, rotary, options.cache, before_R));
     const auto ffn_input = post_attention_layernorm_ ? post_attention_layernorm_->forward(x) : rows_of(normed, before_R);
     if (options.on_ffn_input) options.on_ffn_input(index_, ffn_input);
-    return rows_of(nn::add_to(x, ffn(ffn_input, options.control, routings)), after_R);
+    return nn::add_to(rows_of(x, after_R), ffn(ffn_input, after_R, options.control, routings));
   }
 
   const std::shared_ptr<moe::MoeLayer>& sparse() const { return sparse_; }
 
  private:
-  Tensor ffn(const Tensor& x_TD, const moe::RouteControl* control, std::vector<LayerRouting>& routings) {
-    if (swiglu_) return swiglu_->forward(x_TD);
-    if (gelu_) return gelu_->forward(x_TD);
-    auto [out, routing] = sparse_->forward(x_TD, control);
+  Tensor ffn(const Tensor& x_TD, const Tensor& rows_R, const moe::RouteControl* control, std::vector<LayerRouting>& routings) {
+    if (swiglu_) return swiglu_->forward(rows_of(x_TD, rows_R));
+    if (gelu_) return gelu_->forward(rows_of(x_TD, rows_R));
+    auto [out, routing] = sparse_->forward(x_TD, control, rows_R);
     routings.push_back({index_, std::move(routing)});
     return out;
   }

@@ -20,22 +20,24 @@ MoeLayer::MoeLayer(const Config& config, int64_t width, int64_t intermediate, co
   expert_count_ = config.experts;
 }
 
-std::pair<torch::Tensor, Routing> MoeLayer::forward(const torch::Tensor& x_TD, const RouteControl* control) {
-  if (x_TD.dim() != 2 || x_TD.size(1) != width_ || !x_TD.is_floating_point()) {
-    throw Error(mose::str("moe layer: x is ", x_TD.scalar_type(), x_TD.sizes(), ": expected floating [tokens, ", width_, "]"));
+std::pair<torch::Tensor, Routing> MoeLayer::forward(const torch::Tensor& all_TD, const RouteControl* control, const torch::Tensor& rows_R) {
+  if (all_TD.dim() != 2 || all_TD.size(1) != width_ || !all_TD.is_floating_point()) {
+    throw Error(mose::str("moe layer: x is ", all_TD.scalar_type(), all_TD.sizes(), ": expected floating [tokens, ", width_, "]"));
   }
-  Routing routing = router_->forward(x_TD);
+  Routing routing = router_->forward(all_TD);
   if (control) steer(routing, *control, normalise_top_k_);
+  const auto asked = [&](const torch::Tensor& t) { return rows_R.defined() ? t.index_select(0, rows_R) : t; };
+  const torch::Tensor x_TD = asked(all_TD), experts_TK = asked(routing.experts_TK), weights_TK = asked(routing.weights_TK);
   auto* on_device = exchange_ ? nullptr : dynamic_cast<ExpertsOnDevice*>(experts_.get());
-  torch::Tensor out_TD = on_device ? on_device->forward_few(x_TD, routing.experts_TK, routing.weights_TK) : torch::Tensor();
+  torch::Tensor out_TD = on_device ? on_device->forward_few(x_TD, experts_TK, weights_TK) : torch::Tensor();
   if (!out_TD.defined()) {
     if (on_device && !on_device->serve(x_TD)) on_device = nullptr;
-    const Dispatch dispatch = plan_dispatch(routing.experts_TK, expert_count_, /*read_counts=*/!on_device);
+    const Dispatch dispatch = plan_dispatch(experts_TK, expert_count_, /*read_counts=*/!on_device);
     const torch::Tensor rows_RD = gather_rows(x_TD, dispatch);
     const torch::Tensor out_RD = on_device   ? on_device->forward_on_device(rows_RD, dispatch.ends_E)
                                  : exchange_ ? exchange_->forward(rows_RD, dispatch.counts_E, *experts_)
                                              : experts_->forward(rows_RD, dispatch.counts_E);
-    out_TD = combine_rows(out_RD, routing.weights_TK, dispatch);
+    out_TD = combine_rows(out_RD, weights_TK, dispatch);
   }
   if (shared_expert_) {
     out_TD = out_TD + at::sigmoid(shared_expert_gate_->forward(x_TD)) * shared_expert_->forward(x_TD);

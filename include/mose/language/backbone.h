@@ -61,7 +61,7 @@ struct LayerOutputs {
 struct ForwardOptions {
   nn::KvCache* cache = nullptr;
   // The rows, int64 [R], whose hidden states are asked for; undefined for all. The last layer then computes what follows its
-  // attention for these alone, unless it is sparse: its router sees every row.
+  // attention for these alone; a sparse one computes its router for every row.
   torch::Tensor rows_R;
   // Keep the layers' inputs only and run every layer again in the backward pass (nn/recompute.h).
   bool recompute = false;

@@ -130,8 +130,10 @@ class MoeLayer : public torch::nn::Module {
   // With `control`, some choices are made for the router (routing.h).
   // y = sum over the K chosen experts of weight * expert(x), plus sigmoid(shared_expert_gate x) *
   // shared_expert(x) where there is one, in the type of x. Every token is served (but see deepspeed095)
-  // and repeated calls are bitwise equal.
-  std::pair<torch::Tensor, Routing> forward(const torch::Tensor& x_TD, const RouteControl* control = nullptr);
+  // and repeated calls are bitwise equal. With `rows_R` (int64) y is of these rows alone; the router sees, and the
+  // routing tells of, all of them.
+  std::pair<torch::Tensor, Routing> forward(const torch::Tensor& x_TD, const RouteControl* control = nullptr,
+                                            const torch::Tensor& rows_R = {});
 
   Router& router() { return *router_; }
   Experts& experts() { return *experts_; }
