@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job end to end on the procedural set: scenes, skill dataset, dense training, upcycling, router
 # pretraining, fine-tuning of three arms at the same activated size, prediction, the blind control, scores
-# and a report. About 15 minutes on two cores after set-up, under 3 GiB of memory.
+# and a report. About 10 minutes on two cores after set-up, under 3 GiB of memory.
 #
 #   scripts/demo.sh              everything, into runs/demo (an earlier one is replaced)
 #   scripts/demo.sh --no-setup   without scripts/setup.sh first

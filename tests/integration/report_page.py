@@ -188,7 +188,7 @@ def main():
                     page.theme(theme)
                     page.resize(width)
                     page.open(report.as_uri())
-                    page.screenshot(shots / f"{theme}_{width}.png")
+                    (shots / f"{theme}_{width}.png").write_bytes(page.screenshot())
     print("report_page: passed")
 
 

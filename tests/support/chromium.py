@@ -84,10 +84,13 @@ class Page:
     def resize(self, width, height=900):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
 
-    def screenshot(self, path, whole=True):
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
-        with open(path, "wb") as file:
-            file.write(base64.b64decode(data))
+    def screenshot(self, clip=None):
+        """A PNG of the whole page, or of what lies between clip's left, top, right and bottom in its pixels."""
+        options = {"format": "png", "captureBeyondViewport": True}
+        if clip:
+            left, top, right, bottom = clip
+            options["clip"] = {"x": left, "y": top, "width": right - left, "height": bottom - top, "scale": 1}
+        return base64.b64decode(self.call("Page.captureScreenshot", **options)["data"])
 
 
 @contextlib.contextmanager
