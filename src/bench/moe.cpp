@@ -73,7 +73,7 @@ class Bench {
     Comparison c;
     c.name = "MoE layer, forward + backward";
     c.shape = str(rows, " tokens; width ", kWidth, ", ", kExperts, " experts of ", kIntermediate, ", top-", kTopK);
-    if (rows > 4096) c.repetitions = kSlowRepetitions;
+    if (rows > 1024) c.repetitions = kSlowRepetitions;
     c.ours = [&] { return timed([&] { layer_.forward(x_).first.backward(gradient_); }); };
     for (const std::string block : {"eager", "grouped_mm"}) {
       c.sides.push_back({"transformers Mixtral, " + block, [this, block] { return peer_->seconds("train", {{"block", block}}); }});
