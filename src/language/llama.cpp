@@ -8,6 +8,7 @@
 #include "mose/nn/init.h"
 #include "mose/nn/layers.h"
 #include "mose/nn/recompute.h"
+#include "nn/rows.h"
 
 namespace mose::language {
 namespace {
@@ -23,9 +24,6 @@ std::shared_ptr<nn::Norm> make_norm(const Config& c) {
   return std::make_shared<nn::RmsNorm>(c.hidden_size, c.norm_eps);
 }
 
-// These rows, or all where none are named.
-Tensor rows_of(const Tensor& x_TD, const Tensor& rows_R) { return rows_R.defined() ? x_TD.index_select(0, rows_R) : x_TD; }
-
 class Attention : public torch::nn::Module {
  public:
   Attention(const Config& c, int64_t layer, double out_scale)
@@ -37,7 +35,7 @@ class Attention : public torch::nn::Module {
     o_proj_ = register_module("o_proj", std::make_shared<nn::Linear>(heads_ * width_, c.hidden_size, c.out_bias, out_scale));
   }
 
-  // The results of `rows_R` (rows_of).
+  // The results of `rows_R` (nn::rows_of).
   Tensor forward(const Tensor& x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary, nn::KvCache* cache,
                  const Tensor& rows_R) {
     const int64_t T = x_TD.size(0);
@@ -45,7 +43,7 @@ class Attention : public torch::nn::Module {
     const auto k = nn::apply_rotary(k_proj_->forward(x_TD).view({T, kv_heads_, width_}), rotary);
     const auto v = v_proj_->forward(x_TD).view({T, kv_heads_, width_});
     const auto out = cache ? cache->attend(layer_, q, k, v, plan, window_) : nn::packed_attention(q, k, v, plan, window_);
-    return o_proj_->forward(rows_of(out.reshape({T, heads_ * width_}), rows_R));
+    return o_proj_->forward(nn::rows_of(out.reshape({T, heads_ * width_}), rows_R));
   }
 
  private:
@@ -74,24 +72,26 @@ class Layer : public torch::nn::Module {
     else swiglu_ = register_module("mlp", std::make_shared<nn::SwiGlu>(c.hidden_size, width, c.ffn_bias));
   }
 
-  // The results of `rows_R` (rows_of); options.rows_R is the whole decoder's.
+  // The results of `rows_R` (nn::rows_of); options.rows_R is the whole decoder's.
   Tensor forward(const Tensor& x_TD, const nn::SequencePlan& plan, const nn::RotaryTable& rotary, const Tensor& rows_R,
                  const ForwardOptions& options, std::vector<LayerRouting>& routings) {
     const bool all = sparse_ || options.on_ffn_input;  // a router and the callback see every row
     const Tensor before_R = all ? Tensor() : rows_R, after_R = all ? rows_R : Tensor();
     const auto normed = input_layernorm_->forward(x_TD);
-    const auto x = nn::add_to(rows_of(x_TD, before_R), self_attn_->forward(normed, plan, rotary, options.cache, before_R));
-    const auto ffn_input = post_attention_layernorm_ ? post_attention_layernorm_->forward(x) : rows_of(normed, before_R);
+    const auto x = nn::add_to(nn::rows_of(x_TD, before_R), self_attn_->forward(normed, plan, rotary, options.cache, before_R));
+    const auto ffn_input = post_attention_layernorm_ ? post_attention_layernorm_->forward(x) : nn::rows_of(normed, before_R);
     if (options.on_ffn_input) options.on_ffn_input(index_, ffn_input);
-    return nn::add_to(rows_of(x, after_R), ffn(ffn_input, after_R, options.control, routings));
+    return nn::add_to(nn::rows_of(x, after_R), ffn(ffn_input, after_R, options.control, routings));
   }
 
   const std::shared_ptr<moe::MoeLayer>& sparse() const { return sparse_; }
 
  private:
   Tensor ffn(const Tensor& x_TD, const Tensor& rows_R, const moe::RouteControl* control, std::vector<LayerRouting>& routings) {
-    if (swiglu_) return swiglu_->forward(rows_of(x_TD, rows_R));
-    if (gelu_) return gelu_->forward(rows_of(x_TD, rows_R));
+    if (!sparse_) {
+      const Tensor x_RD = nn::rows_of(x_TD, rows_R);
+      return swiglu_ ? swiglu_->forward(x_RD) : gelu_->forward(x_RD);
+    }
     auto [out, routing] = sparse_->forward(x_TD, control, rows_R);
     routings.push_back({index_, std::move(routing)});
     return out;

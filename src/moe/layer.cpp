@@ -4,6 +4,7 @@
 #include "mose/core/strings.h"
 #include "mose/moe/dispatch.h"
 #include "moe/expert_parts.h"
+#include "nn/rows.h"
 
 namespace mose::moe {
 
@@ -26,8 +27,8 @@ std::pair<torch::Tensor, Routing> MoeLayer::forward(const torch::Tensor& all_TD,
   }
   Routing routing = router_->forward(all_TD);
   if (control) steer(routing, *control, normalise_top_k_);
-  const auto asked = [&](const torch::Tensor& t) { return rows_R.defined() ? t.index_select(0, rows_R) : t; };
-  const torch::Tensor x_TD = asked(all_TD), experts_TK = asked(routing.experts_TK), weights_TK = asked(routing.weights_TK);
+  const torch::Tensor x_TD = nn::rows_of(all_TD, rows_R), experts_TK = nn::rows_of(routing.experts_TK, rows_R),
+                      weights_TK = nn::rows_of(routing.weights_TK, rows_R);
   auto* on_device = exchange_ ? nullptr : dynamic_cast<ExpertsOnDevice*>(experts_.get());
   torch::Tensor out_TD = on_device ? on_device->forward_few(x_TD, experts_TK, weights_TK) : torch::Tensor();
   if (!out_TD.defined()) {
